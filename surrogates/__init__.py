@@ -1,0 +1,2 @@
+"""surrogates"""
+__version__ = "0.1.0"

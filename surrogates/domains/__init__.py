@@ -1,0 +1,5 @@
+"""Where fields live: `Box` (tensor-product grids in 1-3 dimensions)."""
+
+from surrogates.domains.box import Box
+
+__all__ = ["Box"]

@@ -1,0 +1,278 @@
+"""A tensor-product box in 1-3 dimensions, each axis periodic or walled.
+
+Periodic axes hold N points lower + i h, h = (upper - lower)/N: the end point is the first point again and is never stored.
+Walled axes hold the centres of N cells between `edges` (equal cells unless edges are given). The measure of a cell is the
+product of its widths, and every integral and average is taken with it, in float64.
+
+Spectral derivatives use i k with the *derivative wavenumber* zeroed at the Nyquist index of an even axis: its sine is not
+represented there, so the derivative of a real field stays real and a projection built on it stays idempotent.
+Walled axes are differentiated by second-order differences at the cell centres.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from math import prod
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+PERIODIC, WALL = "periodic", "wall"
+AXES = ("x", "y", "z")
+
+
+@dataclass(frozen=True)
+class Box:
+    """Geometry of fields (B, C, *X) on a box. Lengths are in `units`; `edges` stretch a walled axis, None elsewhere."""
+
+    shape: tuple[int, ...]
+    lower: tuple[float, ...]
+    upper: tuple[float, ...]
+    boundary: tuple[str, ...]
+    edges: tuple[tuple[float, ...] | None, ...] = ()
+    units: str = "1"
+
+    def __post_init__(self) -> None:
+        d = len(self.shape)
+        if not 1 <= d <= 3:
+            raise ValueError(f"a Box has 1 to 3 axes, got shape {self.shape}")
+        if not self.edges:
+            object.__setattr__(self, "edges", (None,) * d)
+        for name in ("lower", "upper", "boundary", "edges"):
+            if len(getattr(self, name)) != d:
+                raise ValueError(f"{name} has {len(getattr(self, name))} entries but shape {self.shape} has {d} axes")
+        for n, lo, hi, kind, edges in zip(self.shape, self.lower, self.upper, self.boundary, self.edges, strict=True):
+            if kind not in (PERIODIC, WALL):
+                raise ValueError(f"boundary {kind!r} is unknown; write 'periodic' or 'wall'")
+            if n < 1 or not hi > lo:
+                raise ValueError(f"an axis needs at least one point and upper > lower, got {n} points on [{lo}, {hi}]")
+            if edges is not None:
+                self._check_edges(n, lo, hi, kind, edges)
+
+    @staticmethod
+    def _check_edges(n: int, lo: float, hi: float, kind: str, edges: tuple[float, ...]) -> None:
+        rising = all(b > a for a, b in zip(edges, edges[1:], strict=False))
+        if kind != WALL or len(edges) != n + 1 or not rising or (edges[0], edges[-1]) != (lo, hi):
+            raise ValueError(f"edges must be {n + 1} rising numbers from {lo} to {hi} on a walled axis")
+
+    @classmethod
+    def periodic(cls, shape: Sequence[int], lengths: float | Sequence[float], units: str = "1") -> Box:
+        """[0, L) in every direction."""
+        sizes = tuple(float(v) for v in lengths) if isinstance(lengths, Sequence) else (float(lengths),) * len(shape)
+        return cls(tuple(shape), (0.0,) * len(shape), sizes, (PERIODIC,) * len(shape), units=units)
+
+    # -- what every Domain has ---------------------------------------------------------------------------------
+
+    @property
+    def members(self) -> int:
+        """Independent members in one batch row: always one on a grid, so G = B."""
+        return 1
+
+    @property
+    def mask(self) -> None:
+        """A Box is valid everywhere."""
+        return None
+
+    @property
+    def measure(self) -> Float[Tensor, "*X"]:
+        """Cell volumes, float64, in units^D."""
+        return _measure(self, torch.device("cpu"))
+
+    def integral(self, u: Float[Tensor, "B C *X"]) -> Float[Tensor, "B C"]:
+        """The integral over space, in float64."""
+        self.check(u)
+        return (u.double() * _measure(self, u.device)).flatten(2).sum(-1)
+
+    def average(self, u: Float[Tensor, "B C *X"]) -> Float[Tensor, "B C"]:
+        """The mean over space, in float64."""
+        return self.integral(u) / self.volume
+
+    def expand(self, values: Float[Tensor, "B P"]) -> Float[Tensor, "B P *X"]:
+        """A member's values, spread over its points (a view)."""
+        return values.reshape(*values.shape, *(1,) * self.dim).expand(*values.shape, *self.shape)
+
+    # -- geometry ----------------------------------------------------------------------------------------------
+
+    @property
+    def dim(self) -> int:
+        return len(self.shape)
+
+    @property
+    def axes(self) -> tuple[str, ...]:
+        return AXES[: self.dim]
+
+    @property
+    def lengths(self) -> tuple[float, ...]:
+        return tuple(hi - lo for lo, hi in zip(self.lower, self.upper, strict=True))
+
+    @property
+    def volume(self) -> float:
+        return prod(self.lengths)
+
+    @property
+    def spacing(self) -> tuple[float, ...]:
+        """Mean point distance per axis."""
+        return tuple(length / n for length, n in zip(self.lengths, self.shape, strict=True))
+
+    @property
+    def all_periodic(self) -> bool:
+        return all(kind == PERIODIC for kind in self.boundary)
+
+    def coordinate(self, axis: int) -> Float[Tensor, " n"]:
+        """Points of one axis, float64."""
+        n, lo, h = self.shape[axis], self.lower[axis], self.spacing[axis]
+        edges = self.edges[axis]
+        if edges is not None:
+            e = torch.tensor(edges, dtype=torch.float64)
+            return (e[1:] + e[:-1]) / 2
+        offset = 0.0 if self.boundary[axis] == PERIODIC else 0.5
+        return lo + (torch.arange(n, dtype=torch.float64) + offset) * h
+
+    def widths(self, axis: int) -> Float[Tensor, " n"]:
+        """Cell widths of one axis, float64."""
+        edges = self.edges[axis]
+        if edges is not None:
+            return torch.tensor(edges, dtype=torch.float64).diff()
+        return torch.full((self.shape[axis],), self.spacing[axis], dtype=torch.float64)
+
+    def grid(self) -> tuple[Float[Tensor, "*X"], ...]:
+        """Coordinates of every point, one tensor an axis, float64."""
+        return tuple(torch.meshgrid(*(self.coordinate(a) for a in range(self.dim)), indexing="ij"))
+
+    def with_shape(self, shape: Sequence[int]) -> Box:
+        """The same box at another resolution (equal cells only)."""
+        if any(e is not None for e in self.edges):
+            raise ValueError("a stretched Box has no other resolution; give the edges of the new one instead")
+        return replace(self, shape=tuple(shape))
+
+    def check(self, u: Tensor) -> None:
+        """Raise ValueError unless u is (B, C, *shape)."""
+        if u.ndim != 2 + self.dim or tuple(u.shape[2:]) != self.shape:
+            raise ValueError(f"u has shape {tuple(u.shape)} but this Box takes (B, C, {', '.join(map(str, self.shape))})")
+
+    # -- spectra -----------------------------------------------------------------------------------------------
+
+    def wavenumbers(self, device: torch.device | str = "cpu", *, derivative: bool = False) -> tuple[Tensor, ...]:
+        """2 pi / L times the integers of the rfftn layout, float64, broadcastable; `derivative` zeroes even Nyquists.
+
+        Raises ValueError on a walled axis, which has none.
+        """
+        if not self.all_periodic:
+            raise ValueError(f"wavenumbers need periodic axes, this Box has {self.boundary}")
+        return _wavenumbers(self, torch.device(device), derivative)
+
+    def derivative(self, u: Float[Tensor, "B C *X"], axis: int, order: int = 1) -> Float[Tensor, "B C *X"]:
+        """d^order u / dx_axis^order: spectral on a periodic axis, second-order differences on a walled one."""
+        self.check(u)
+        if self.boundary[axis] != PERIODIC:
+            x = self.coordinate(axis).to(u.device, u.dtype)
+            for _ in range(order):
+                (u,) = torch.gradient(u, spacing=(x,), dim=2 + axis)
+            return u
+        n = self.shape[axis]
+        k = torch.fft.rfftfreq(n, self.lengths[axis] / (2 * torch.pi * n), dtype=torch.float64, device=u.device)
+        if n % 2 == 0 and order % 2:
+            k[-1] = 0
+        symbol = ((1j * k) ** order).to(u.dtype.to_complex()).reshape(-1, *(1,) * (self.dim - 1 - axis))
+        return torch.fft.irfft(torch.fft.rfft(u, dim=2 + axis) * symbol, n=n, dim=2 + axis)
+
+    def gradient(self, u: Float[Tensor, "B 1 *X"]) -> Float[Tensor, "B D *X"]:
+        """The gradient of a scalar."""
+        return torch.cat([self.derivative(u, axis) for axis in range(self.dim)], dim=1)
+
+    def divergence(self, u: Float[Tensor, "B D *X"]) -> Float[Tensor, "B 1 *X"]:
+        """The divergence of a vector, components in the order of the axes."""
+        return torch.stack([self.derivative(u[:, a : a + 1], a) for a in range(self.dim)]).sum(0)
+
+    def laplacian(self, u: Float[Tensor, "B C *X"]) -> Float[Tensor, "B C *X"]:
+        """Sum of second derivatives."""
+        return torch.stack([self.derivative(u, a, order=2) for a in range(self.dim)]).sum(0)
+
+    def vorticity(self, u: Float[Tensor, "B 2 *X"]) -> Float[Tensor, "B 1 *X"]:
+        """dv/dx - du/dy of a plane velocity. Raises ValueError in other dimensions."""
+        if self.dim != 2:
+            raise ValueError(f"vorticity is a scalar in two dimensions; this Box has {self.dim}")
+        return self.derivative(u[:, 1:2], 0) - self.derivative(u[:, 0:1], 1)
+
+    def resample(self, u: Float[Tensor, "B C *X"], shape: Sequence[int]) -> Float[Tensor, "B C *Y"]:
+        """Spectral restriction or interpolation to another resolution of a periodic box; means are kept exactly.
+
+        Modes at or above the smaller Nyquist are dropped, so restriction after interpolation is the identity on
+        fields without a Nyquist mode.
+        """
+        self.check(u)
+        if not self.all_periodic:
+            raise ValueError(f"spectral resampling needs periodic axes, this Box has {self.boundary}")
+        if tuple(shape) == self.shape:
+            return u
+        dims = tuple(range(2, 2 + self.dim))
+        spectrum = resize_spectrum(torch.fft.rfftn(u, dim=dims, norm="forward"), self.shape, tuple(shape))
+        return torch.fft.irfftn(spectrum, s=tuple(shape), dim=dims, norm="forward")
+
+    # -- storage -----------------------------------------------------------------------------------------------
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "type": "box",
+            "shape": list(self.shape),
+            "lower": list(self.lower),
+            "upper": list(self.upper),
+            "boundary": list(self.boundary),
+            "edges": [None if e is None else list(e) for e in self.edges],
+            "units": self.units,
+        }
+
+    @classmethod
+    def from_json(cls, entry: Mapping[str, Any]) -> Box:
+        if entry.get("type") != "box":
+            raise ValueError(f"a Box is stored with type 'box', got {entry.get('type')!r}")
+        return cls(
+            tuple(entry["shape"]),
+            tuple(float(v) for v in entry["lower"]),
+            tuple(float(v) for v in entry["upper"]),
+            tuple(entry["boundary"]),
+            tuple(None if e is None else tuple(float(v) for v in e) for e in entry["edges"]),
+            entry["units"],
+        )
+
+
+def resize_spectrum(spectrum: Tensor, old: tuple[int, ...], new: tuple[int, ...]) -> Tensor:
+    """Cut or zero-pad an rfftn spectrum (..., *K), norm "forward", from grid `old` to grid `new`; shared Nyquists are dropped."""
+    d = len(old)
+    out = spectrum
+    for axis, (n, m) in enumerate(zip(old, new, strict=True)):
+        dim = out.ndim - d + axis
+        keep = (min(n, m) - 1) // 2
+        half = axis == d - 1
+        size = m // 2 + 1 if half else m
+        target = out.new_zeros(*out.shape[:dim], size, *out.shape[dim + 1 :])
+        target.narrow(dim, 0, keep + 1).copy_(out.narrow(dim, 0, keep + 1))
+        if not half and keep:
+            target.narrow(dim, size - keep, keep).copy_(out.narrow(dim, out.shape[dim] - keep, keep))
+        out = target
+    return out
+
+
+@lru_cache(maxsize=64)
+def _measure(box: Box, device: torch.device) -> Tensor:
+    out = torch.ones((), dtype=torch.float64)
+    for axis in range(box.dim):
+        out = out[..., None] * box.widths(axis)
+    return out.to(device)
+
+
+@lru_cache(maxsize=64)
+def _wavenumbers(box: Box, device: torch.device, derivative: bool) -> tuple[Tensor, ...]:
+    out = []
+    for axis, (n, length) in enumerate(zip(box.shape, box.lengths, strict=True)):
+        last = axis == box.dim - 1
+        integers = torch.fft.rfftfreq(n, 1 / n, dtype=torch.float64) if last else torch.fft.fftfreq(n, 1 / n, dtype=torch.float64)
+        if derivative and n % 2 == 0:
+            integers[n // 2] = 0
+        k = integers * (2 * torch.pi / length)
+        out.append(k.reshape(-1, *(1,) * (box.dim - 1 - axis)).to(device))
+    return tuple(out)

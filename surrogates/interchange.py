@@ -1,0 +1,187 @@
+"""xarray at the shore, tensors at sea: one Dataset layout, and the two functions that cross.
+
+A Dataset has one variable a component (`velocity_x`), dims (trajectory, [member,] time, [level,] *axes), coordinates with units, PDE
+parameters as coordinates on `trajectory` with attribute role="parameter", and in `attrs` the JSON of its fields and domain, the
+frame step `dt`, and where known `lyapunov_time`, `turnover_time` (time units) and `scored_time` (t*: no pointwise score beyond).
+`lead_time` lies beside `time`: time since the initial state of a forecast, or since the first frame of a data set.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from jaxtyping import Float
+from torch import Tensor
+
+from surrogates.contracts import Conditions
+from surrogates.domains import Box
+from surrogates.fields import Field, Fields
+
+TRAJECTORY, MEMBER, TIME, LEVEL, LEAD = "trajectory", "member", "time", "level", "lead_time"
+
+
+def to_xarray(
+    u: Tensor,
+    fields: Fields,
+    domain: Box,
+    *,
+    time: Sequence[float],
+    trajectories: Sequence[int],
+    members: Sequence[int] | None = None,
+    parameters: Mapping[str, Sequence[float]] | None = None,
+    attrs: Mapping[str, Any] | None = None,
+) -> xr.Dataset:
+    """u: (B, T, C, *X), or (B, M, T, C, *X) where `members` are given -> Dataset. Raises ValueError on a shape mismatch."""
+    lead = (TRAJECTORY, TIME) if members is None else (TRAJECTORY, MEMBER, TIME)
+    sizes = (len(trajectories), *(() if members is None else (len(members),)), len(time))
+    if tuple(u.shape) != (*sizes, fields.count, *domain.shape):
+        raise ValueError(f"u has shape {tuple(u.shape)} but {lead}, {fields.channels} and the domain need {(*sizes, fields.count, *domain.shape)}")
+    values = u.detach().cpu().numpy()
+    data: dict[str, Any] = {}
+    start = 0
+    for f in fields:
+        for name in f.variables:
+            block = values[(slice(None),) * len(sizes) + (slice(start, start + max(1, len(f.levels))),)]
+            start += max(1, len(f.levels))
+            meta = {"units": f.units, "long_name": f.long_name or name.replace("_", " "), "field": f.name}
+            if f.levels:
+                data[name] = ((*lead, LEVEL, *domain.axes), block, meta)
+            else:
+                data[name] = ((*lead, *domain.axes), np.take(block, 0, axis=len(sizes)), meta)
+    coords = coordinates(domain, time, trajectories, members, parameters)
+    levels = {f.levels for f in fields if f.levels}
+    if len(levels) > 1:
+        raise ValueError(f"fields on different levels {sorted(levels)} do not fit one Dataset; convert them separately")
+    for values_of_level in levels:
+        coords[LEVEL] = (LEVEL, list(values_of_level), {"long_name": "level"})
+    steps = np.diff(np.asarray(time, dtype=float))
+    known = {"dt": float(steps[0])} if len(steps) else {}
+    return xr.Dataset(data, coords, {**known, **describe_attrs(fields, domain), **(attrs or {})})
+
+
+def coordinates(
+    domain: Box,
+    time: Sequence[float],
+    trajectories: Sequence[int],
+    members: Sequence[int] | None = None,
+    parameters: Mapping[str, Sequence[float]] | None = None,
+) -> dict[str, Any]:
+    """The coordinates of a Dataset, CF names and units where they exist."""
+    t = np.asarray(time, dtype=np.float64)
+    coords: dict[str, Any] = {
+        TRAJECTORY: (TRAJECTORY, np.asarray(trajectories, dtype=np.int64), {"long_name": "trajectory", "cf_role": "trajectory_id"}),
+        TIME: (TIME, t, {"long_name": "time", "units": "1", "axis": "T"}),
+        LEAD: (TIME, t - t[0] if len(t) else t, {"long_name": "time since the first frame", "units": "1"}),
+    }
+    if members is not None:
+        coords[MEMBER] = (MEMBER, np.asarray(members, dtype=np.int64), {"standard_name": "realization"})
+    for axis, name in enumerate(domain.axes):
+        coords[name] = (name, domain.coordinate(axis).numpy(), {"units": domain.units, "axis": name.upper()})
+    for name, values in (parameters or {}).items():
+        coords[name] = (TRAJECTORY, np.asarray(values, dtype=np.float64), {"role": "parameter"})
+    return coords
+
+
+def describe_attrs(fields: Fields, domain: Box) -> dict[str, str]:
+    """The attributes from which fields and domain are read again."""
+    return {"Conventions": "CF-1.11", "fields": json.dumps(fields.to_json()), "domain": json.dumps(domain.to_json())}
+
+
+def fields_of(dataset: xr.Dataset) -> Fields:
+    """The fields a Dataset declares, less those no longer in it; without a declaration, one scalar a variable."""
+    if "fields" in dataset.attrs:
+        declared = Fields.from_json(json.loads(dataset.attrs["fields"]))
+        return Fields(tuple(f for f in declared if all(v in dataset for v in f.variables)))
+    entries = []
+    for name in dataset.data_vars:
+        if TIME in dataset[name].dims or set(dataset[name].dims) & {"x", "y", "z"}:
+            levels = tuple(float(v) for v in dataset[LEVEL].values) if LEVEL in dataset[name].dims else ()
+            entries.append(Field(str(name), dataset[name].attrs.get("units", "1"), levels=levels))
+    return Fields(tuple(entries))
+
+
+def domain_of(dataset: xr.Dataset) -> Box:
+    """The geometry of a Dataset. Raises ValueError where it declares none, or where its coordinates contradict it."""
+    if "domain" not in dataset.attrs:
+        raise ValueError("the Dataset has no attribute 'domain'; set attrs['domain'] = json.dumps(Box.periodic(shape, lengths).to_json())")
+    box = Box.from_json(json.loads(dataset.attrs["domain"]))
+    shape = tuple(int(dataset.sizes[a]) for a in box.axes if a in dataset.sizes)
+    if shape != box.shape:
+        raise ValueError(f"the Dataset has grid {shape} but its attribute 'domain' says {box.shape}; was it cropped or thinned?")
+    for axis, name in enumerate(box.axes):
+        if name in dataset.coords and not np.allclose(dataset[name].values, box.coordinate(axis).numpy(), rtol=1e-5, atol=1e-6 * box.lengths[axis]):
+            raise ValueError(f"coordinate {name!r} does not lie where the Dataset's 'domain' says: {box.to_json()}")
+    return box
+
+
+def from_xarray(dataset: xr.Dataset, fields: Fields | None = None, dtype: torch.dtype = torch.float32) -> Float[Tensor, "..."]:
+    """Dataset -> (B, T, C, *X), or (B, M, T, C, *X) where it has members; missing trajectory and time dims have length one.
+
+    Raises ValueError for a field that is missing or whose units differ from those asked for.
+    """
+    fields = fields or fields_of(dataset)
+    axes = domain_of(dataset).axes
+    lead = (TRAJECTORY, MEMBER, TIME) if MEMBER in dataset.dims else (TRAJECTORY, TIME)
+    parts = []
+    for f in fields:
+        for name in f.variables:
+            parts.append(_variable(dataset, name, f, lead, axes))
+    return torch.from_numpy(np.concatenate(parts, axis=len(lead))).to(dtype)
+
+
+def _variable(dataset: xr.Dataset, name: str, f: Field, lead: tuple[str, ...], axes: tuple[str, ...]) -> np.ndarray[Any, Any]:
+    if name not in dataset:
+        raise ValueError(f"the Dataset lacks {name!r} of field {f.name!r}; it has {sorted(map(str, dataset.data_vars))}")
+    array = dataset[name]
+    units = array.attrs.get("units", "1")
+    if units != f.units:
+        raise ValueError(f"{name!r} has units {units!r} but {f.units!r} are needed; convert it and set its 'units' attribute")
+    for dim in (*lead, LEVEL):
+        if dim not in array.dims and dim != LEVEL:
+            array = array.expand_dims(dim)
+    if not f.levels:
+        array = array.expand_dims(LEVEL)
+    elif tuple(array[LEVEL].values.tolist()) != f.levels:
+        raise ValueError(f"{name!r} lies on levels {array[LEVEL].values.tolist()} but {list(f.levels)} are needed")
+    return np.ascontiguousarray(array.transpose(*lead, LEVEL, *axes).values)
+
+
+def trajectories_of(dataset: xr.Dataset) -> list[int]:
+    """The trajectory ids; 0 for a Dataset without that dim and coordinate."""
+    if TRAJECTORY not in dataset.coords:
+        return list(range(dataset.sizes.get(TRAJECTORY, 1)))
+    return [int(v) for v in np.atleast_1d(dataset[TRAJECTORY].values)]
+
+
+def parameters_of(dataset: xr.Dataset) -> dict[str, Tensor]:
+    """PDE parameters by name, float64, one value a trajectory."""
+    out = {}
+    for name, coord in dataset.coords.items():
+        if coord.attrs.get("role") == "parameter":
+            out[str(name)] = torch.from_numpy(np.atleast_1d(coord.values).astype(np.float64))
+    return out
+
+
+def conditions_of(dataset: xr.Dataset, names: Sequence[str] | None = None) -> Conditions:
+    """Conditions at the *last* time of the Dataset: dt and every parameter (or those in `names`), per trajectory.
+
+    Raises ValueError where dt or a parameter is not to be found.
+    """
+    count = len(trajectories_of(dataset))
+    if "dt" not in dataset.attrs:
+        raise ValueError("the Dataset has no attribute 'dt' (the frame step); set dataset.attrs['dt']")
+    known = parameters_of(dataset)
+    wanted = tuple(known) if names is None else tuple(names)
+    for name in wanted:
+        if name not in known:
+            raise ValueError(f"the Dataset has no parameter {name!r}; it has {sorted(known)}. Assign a coordinate on 'trajectory' with role='parameter'")
+    columns = [known[n].expand(count) for n in wanted]
+    parameters = torch.stack(columns, 1) if columns else torch.zeros(count, 0, dtype=torch.float64)
+    last = float(np.atleast_1d(dataset[TIME].values)[-1]) if TIME in dataset.coords else 0.0
+    ones = torch.ones(count, dtype=torch.float64)
+    return Conditions(domain_of(dataset), ones * last, ones * float(dataset.attrs["dt"]), parameters, wanted)

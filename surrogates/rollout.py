@@ -1,0 +1,36 @@
+"""The rollout: a step is called on its own output until enough frames have come. Pure, differentiable, counts frames."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from jaxtyping import Float
+from torch import Tensor
+
+from surrogates.contracts import Conditions, Noise, Step
+
+
+def rollout(
+    step: Step,
+    past: Float[Tensor, "B H Cin *X"],
+    frames: int,
+    at: Callable[[int], Conditions],
+    noise: Noise | None = None,
+) -> Iterator[Float[Tensor, "B Cout *X"]]:
+    """Yield `frames` frames (B, Cout, *X) after `past`.
+
+    `at(n)` gives the conditions when n frames have been made. A bundle longer than what is left is cut.
+    Raises ValueError where `past` is not what the step takes.
+    """
+    if past.shape[1] != step.history or past.shape[2] != step.inputs.count:
+        raise ValueError(
+            f"past has {past.shape[1]} frames of {past.shape[2]} channels but the step takes {step.history} of "
+            f"{step.inputs.count} {step.inputs.channels}; did you forget a frame or a static field?"
+        )
+    state = step.begin(past, at(0))
+    made = 0
+    while made < frames:
+        bundle, state = step(state, at(made), noise)
+        for frame in bundle.unbind(1)[: frames - made]:
+            made += 1
+            yield frame
