@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from jaxtyping import Float
 from torch import Tensor
 
-from surrogates.contracts import Conditions, Noise, Step
+from surrogates.contracts import Conditions, Noise, State, Step
 
 
 def rollout(
@@ -22,15 +22,28 @@ def rollout(
     `at(n)` gives the conditions when n frames have been made. A bundle longer than what is left is cut.
     Raises ValueError where `past` is not what the step takes.
     """
-    if past.shape[1] != step.history or past.shape[2] != step.inputs.count:
-        raise ValueError(
-            f"past has {past.shape[1]} frames of {past.shape[2]} channels but the step takes {step.history} of "
-            f"{step.inputs.count} {step.inputs.channels}; did you forget a frame or a static field?"
-        )
-    state = step.begin(past, at(0))
     made = 0
-    while made < frames:
-        bundle, state = step(state, at(made), noise)
+    for bundle, _ in bundles(step, begin(step, past, at(0)), frames, at, noise):
         for frame in bundle.unbind(1)[: frames - made]:
             made += 1
             yield frame
+
+
+def begin(step: Step, past: Float[Tensor, "B H Cin *X"], conditions: Conditions) -> State:
+    """The state that a rollout starts from. Raises ValueError where `past` has the wrong frames or channels."""
+    if past.shape[1] != step.history or past.shape[2] != step.inputs.count:
+        raise ValueError(
+            f"past has {past.shape[1]} frames of {past.shape[2]} channels but the step takes {step.history} of "
+            f"{step.inputs.count} {step.inputs.channels}; did you forget a frame or a field?"
+        )
+    return step.begin(past, conditions)
+
+
+def bundles(
+    step: Step, state: State, frames: int, at: Callable[[int], Conditions], noise: Noise | None = None, made: int = 0
+) -> Iterator[tuple[Float[Tensor, "B T Cout *X"], State]]:
+    """Yield whole bundles and the state behind each, from `made` frames on, until `frames` are reached or passed."""
+    while made < frames:
+        bundle, state = step(state, at(made), noise)
+        made += bundle.shape[1]
+        yield bundle, state

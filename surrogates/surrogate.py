@@ -1,0 +1,204 @@
+"""A trained surrogate is a Step: u[t+1..t+T] = constraint . decode . refiner . operator . encode (u[t-H+1..t]).
+
+It alone knows about normalisation. It owns history, bundle, the map between the state and what is generated, the embedding of
+PDE parameters and dt, and the closure `correct = encode . constraint . decode` that samplers apply to their end-point estimate.
+
+An ensemble's members differ by the refiner's source draw. Model error changes as slowly as the state it depends on, so
+draws that are white in time let it average out and leave an ensemble too narrow; `coherence` rho keeps them correlated,
+
+    z_0 = e_0,   z_n = rho z_{n-1} + sqrt(1 - rho^2) e_n,      corr(z_n, z_m) = rho^|n-m|,
+
+the first-order autoregressive pattern of stochastically perturbed tendencies (Buizza, Miller and Palmer, QJRMS 125, 1999;
+Palmer et al., ECMWF Technical Memorandum 598, 2009). Each z_n is still a standard normal draw: one step's law is untouched.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from surrogates.contracts import Conditions, Constraint, Draws, Noise, State
+from surrogates.domains import Box
+from surrogates.fields import Fields
+from surrogates.noise import AtStep
+from surrogates.normalise import Normaliser
+from surrogates.record import recorded
+from surrogates.target import Target, Tendency
+
+TIME_STEP = "dt"
+
+
+@dataclass(frozen=True)
+class Held:
+    """`Draws` whose draw 0, the refiner's source, is given."""
+
+    source: Tensor
+    rest: Draws
+
+    def __call__(self, like: Tensor, *, draw: int) -> Tensor:
+        return self.source if draw == 0 else self.rest(like, draw=draw)
+
+
+@recorded
+class Surrogate(nn.Module):
+    """A Step made of a deterministic guess (`operator`), a generative `refiner`, or both, under a `constraint`.
+
+    `fields` are its input and output channels with units; `domain` and `dt` are those it was trained on (`dt` in time
+    units; other steps only where "dt" is among `parameters`). `parameters` names the PDE parameters it is conditioned on.
+    With `noise=None` a surrogate that has a guess returns the guess. Raises ValueError where it has neither part.
+    """
+
+    coherence: Tensor
+    parameter_mean: Tensor
+    parameter_std: Tensor
+
+    def __init__(
+        self,
+        fields: Fields,
+        domain: Box,
+        dt: float,
+        *,
+        operator: nn.Module | None = None,
+        refiner: nn.Module | None = None,
+        constraint: Constraint | None = None,
+        target: Target | None = None,
+        history: int = 1,
+        bundle: int = 1,
+        parameters: tuple[str, ...] = (),
+        correct_sampling: bool = False,
+    ) -> None:
+        super().__init__()
+        if operator is None and refiner is None:
+            raise ValueError("a Surrogate needs an operator (the guess), a refiner, or both")
+        if history < 1 or bundle < 1 or not dt > 0:
+            raise ValueError(f"history and bundle must be at least 1 and dt positive, got {history}, {bundle}, {dt}")
+        self.fields, self.domain, self.dt = fields, domain, float(dt)
+        self.operator, self.refiner, self.constraint = operator, refiner, constraint
+        self.target = target or Tendency()
+        self.history, self.bundle, self.parameters_used = history, bundle, tuple(parameters)
+        self.correct_sampling = correct_sampling
+        self.normaliser = Normaliser.identity(fields.count)
+        self.register_buffer("coherence", torch.zeros(()))
+        self.register_buffer("parameter_mean", torch.zeros(len(parameters)))
+        self.register_buffer("parameter_std", torch.ones(len(parameters)))
+
+    @property
+    def inputs(self) -> Fields:
+        return self.fields
+
+    @property
+    def outputs(self) -> Fields:
+        return self.fields
+
+    # -- the Step ----------------------------------------------------------------------------------------------
+
+    def begin(self, past: Float[Tensor, "B H C *X"], conditions: Conditions) -> State:
+        """The state that a rollout carries. Raises ValueError for a dt, a box or a parameter that it was not made for."""
+        self._check(conditions)
+        state = {"past": past, "step": torch.zeros((), dtype=torch.int64)}
+        if self.constraint is not None:
+            state["reference"] = self.constraint.reference(past[:, -1], conditions)
+        return state
+
+    def forward(self, state: State, conditions: Conditions, noise: Noise | None = None) -> tuple[Float[Tensor, "B T C *X"], State]:
+        past, step = state["past"], int(state["step"])
+        context, embedding, guess = self.prepare(past, conditions)
+        new: dict[str, Tensor] = {"step": state["step"] + 1}
+        generated = guess
+        if self.refiner is not None and noise is not None:
+            latent = self._latent(state, past, noise, step)
+            new["latent"] = latent
+            draws = Held(latent, AtStep(noise, step))
+            correct = self._correct(past[:, -1], state, conditions) if self.correct_sampling else None
+            generated = self.refiner(guess, context, embedding, conditions.domain, draws, correct)
+        if generated is None:
+            raise ValueError("this surrogate is purely generative; pass noise (simulate does, from its seed)")
+        future = self.target.decode(generated, past[:, -1], self.normaliser)
+        future, reference = self._constrain(future, past, state, conditions)
+        if reference is not None:
+            new["reference"] = reference
+        new["past"] = torch.cat([past, future], 1)[:, -self.history :]
+        return future, new
+
+    # -- training ----------------------------------------------------------------------------------------------
+
+    def loss(
+        self,
+        past: Float[Tensor, "B H C *X"],
+        future: Float[Tensor, "B T C *X"],
+        conditions: Conditions,
+        noise: Draws,
+        guess: nn.Module | None = None,
+    ) -> Float[Tensor, " G"]:
+        """One loss a member: the refiner's where there is one (its guess is then frozen), else mean squared error.
+
+        `guess` stands in for the operator, so that a refiner learns from residuals its own guess was not fitted to.
+        """
+        truth = self.target.encode(future, past[:, -1], self.normaliser)
+        if self.refiner is None:
+            _, _, generated = self.prepare(past, conditions)
+            assert generated is not None
+            return (generated - truth).square().flatten(1).mean(1)
+        with torch.no_grad():
+            context, embedding, first = self.prepare(past, conditions, guess)
+        loss: Tensor = self.refiner.loss(truth, first, context, embedding, conditions.domain, noise)
+        return loss
+
+    def prepare(
+        self, past: Float[Tensor, "B H C *X"], conditions: Conditions, guess: nn.Module | None = None
+    ) -> tuple[Float[Tensor, "B HC *X"], Float[Tensor, "G E"] | None, Float[Tensor, "B TC *X"] | None]:
+        """Normalised context, embedding and guess: all that does not depend on refinement time, computed once a step."""
+        context = self.normaliser.encode(past).flatten(1, 2)
+        embedding = self.embed(conditions, context)
+        operator = guess if guess is not None else self.operator
+        return context, embedding, None if operator is None else operator(context, conditions.domain, embedding)
+
+    def embed(self, conditions: Conditions, like: Tensor) -> Float[Tensor, "G E"] | None:
+        """Standardised parameters, and ln(dt / trained dt) where "dt" is among them; None where nothing is conditioned on."""
+        if not self.parameters_used:
+            return None
+        raw = [torch.log(conditions.dt / self.dt) if n == TIME_STEP else conditions.parameter(n) for n in self.parameters_used]
+        values = torch.stack([r.to(like.device, torch.float64) for r in raw], 1)
+        return ((values - self.parameter_mean) / self.parameter_std).to(like.dtype)
+
+    # -- parts of a step ---------------------------------------------------------------------------------------
+
+    def _latent(self, state: State, past: Tensor, noise: Noise, step: int) -> Tensor:
+        shape = (past.shape[0], self.bundle * self.fields.count, *past.shape[3:])
+        fresh = noise(past.new_empty(shape), step=step, draw=0)
+        if "latent" not in state:
+            return fresh
+        rho = self.coherence.to(fresh)
+        return rho * state["latent"] + (1 - rho.square()).sqrt() * fresh
+
+    def _constrain(
+        self, future: Tensor, past: Tensor, state: State, conditions: Conditions
+    ) -> tuple[Float[Tensor, "B T C *X"], Float[Tensor, "G R"] | None]:
+        if self.constraint is None:
+            return future, None
+        reference, frames = state["reference"], []
+        for j, u in enumerate(future.unbind(1)):
+            reference = self.constraint.advance(reference, u, conditions.after(j))
+            frames.append(self.constraint(u, reference, conditions.after(j + 1), past))
+        return torch.stack(frames, 1), reference
+
+    def _correct(self, last: Tensor, state: State, conditions: Conditions):  # type: ignore[no-untyped-def]
+        def correct(generated: Tensor) -> Tensor:
+            future = self.target.decode(generated, last, self.normaliser)
+            future, _ = self._constrain(future, last[:, None], state, conditions)
+            return self.target.encode(future, last, self.normaliser)
+
+        return correct
+
+    def _check(self, conditions: Conditions) -> None:
+        box = conditions.domain
+        if not isinstance(box, Box) or (box.lower, box.upper, box.boundary) != (self.domain.lower, self.domain.upper, self.domain.boundary):
+            raise ValueError(f"this surrogate was trained on {self.domain} and cannot run on {box}")
+        if TIME_STEP not in self.parameters_used and not torch.allclose(conditions.dt, torch.full_like(conditions.dt, self.dt), rtol=1e-6):
+            raise ValueError(f"this surrogate steps by dt={self.dt:g} but was asked for {conditions.dt.tolist()}; thin or interpolate the data")
+        for name in self.parameters_used:
+            if name != TIME_STEP:
+                conditions.parameter(name)
