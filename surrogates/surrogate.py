@@ -80,7 +80,7 @@ class Surrogate(nn.Module):
         self.target = target or Tendency()
         self.history, self.bundle, self.parameters_used = history, bundle, tuple(parameters)
         self.correct_sampling = correct_sampling
-        self.normaliser = Normaliser.identity(fields.count)
+        self.normaliser = Normaliser.identity(fields.count, domain.dim)
         self.register_buffer("coherence", torch.zeros(()))
         self.register_buffer("parameter_mean", torch.zeros(len(parameters)))
         self.register_buffer("parameter_std", torch.ones(len(parameters)))
