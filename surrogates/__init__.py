@@ -1,2 +1,80 @@
-"""surrogates"""
+"""Neural operators as flow and diffusion surrogates of PDEs: trained, rolled out under conservation laws, scored honestly.
+
+    import surrogates as sg
+
+    surrogate = sg.load("runs/demo")
+    truth = sg.open_dataset("kolmogorov2d", split="test")
+    forecast = sg.simulate(surrogate, truth.isel(time=0), frames=200, members=16)
+    scores = sg.score(forecast, truth)
+
+Names are imported when they are first asked for (PEP 562), so that `import surrogates` loads neither torch nor anything heavier.
+Importing it tunes the C allocator for large arrays (`surrogates._machine`); set SURROGATES_ALLOCATOR=0 to leave that alone.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from surrogates import _machine
+
+if TYPE_CHECKING:
+    from surrogates.contracts import Conditions
+    from surrogates.data import open_dataset
+    from surrogates.domains import Box
+    from surrogates.fields import Field, Fields
+    from surrogates.forecast import simulate
+    from surrogates.metrics import score
+    from surrogates.noise import SeededNoise
+    from surrogates.saved import load, save
+    from surrogates.surrogate import Surrogate
+
 __version__ = "0.1.0"
+
+__all__ = [
+    "Box",
+    "Conditions",
+    "Field",
+    "Fields",
+    "SeededNoise",
+    "Surrogate",
+    "__version__",
+    "load",
+    "open_dataset",
+    "save",
+    "score",
+    "simulate",
+]
+
+_HOME = {
+    "Box": "domains",
+    "Conditions": "contracts",
+    "Field": "fields",
+    "Fields": "fields",
+    "SeededNoise": "noise",
+    "Surrogate": "surrogate",
+    "load": "saved",
+    "open_dataset": "data",
+    "save": "saved",
+    "score": "metrics",
+    "simulate": "forecast",
+}
+_ROOMS = ("bench", "constraints", "data", "domains", "forecast", "metrics", "operators", "pde", "refine", "rollout", "train")
+
+_machine.tune_allocator()
+
+
+def __getattr__(name: str) -> Any:
+    if name in _ROOMS:
+        return import_module(f"{__name__}.{name}")
+    if name not in _HOME:
+        from surrogates.errors import nearest
+
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}{nearest(name, (*_HOME, *_ROOMS))}")
+    value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, *_ROOMS})
