@@ -34,9 +34,13 @@ def to_xarray(
     trajectories: Sequence[int],
     members: Sequence[int] | None = None,
     parameters: Mapping[str, Sequence[float]] | None = None,
+    start: float | None = None,
     attrs: Mapping[str, Any] | None = None,
 ) -> xr.Dataset:
-    """u: (B, T, C, *X), or (B, M, T, C, *X) where `members` are given -> Dataset. Raises ValueError on a shape mismatch."""
+    """u: (B, T, C, *X), or (B, M, T, C, *X) where `members` are given -> Dataset, a view where u is one on the CPU.
+
+    `start` is the time from which lead times count, the first of `time` unless given. Raises ValueError on a shape mismatch.
+    """
     lead = (TRAJECTORY, TIME) if members is None else (TRAJECTORY, MEMBER, TIME)
     sizes = (len(trajectories), *(() if members is None else (len(members),)), len(time))
     if tuple(u.shape) != (*sizes, fields.count, *domain.shape):
@@ -52,8 +56,8 @@ def to_xarray(
             if f.levels:
                 data[name] = ((*lead, LEVEL, *domain.axes), block, meta)
             else:
-                data[name] = ((*lead, *domain.axes), np.take(block, 0, axis=len(sizes)), meta)
-    coords = coordinates(domain, time, trajectories, members, parameters)
+                data[name] = ((*lead, *domain.axes), block[(slice(None),) * len(sizes) + (0,)], meta)
+    coords = coordinates(domain, time, trajectories, members, parameters, start)
     levels = {f.levels for f in fields if f.levels}
     if len(levels) > 1:
         raise ValueError(f"fields on different levels {sorted(levels)} do not fit one Dataset; convert them separately")
@@ -70,13 +74,15 @@ def coordinates(
     trajectories: Sequence[int],
     members: Sequence[int] | None = None,
     parameters: Mapping[str, Sequence[float]] | None = None,
+    start: float | None = None,
 ) -> dict[str, Any]:
     """The coordinates of a Dataset, CF names and units where they exist."""
     t = np.asarray(time, dtype=np.float64)
+    origin = start if start is not None else (t[0] if len(t) else 0.0)
     coords: dict[str, Any] = {
         TRAJECTORY: (TRAJECTORY, np.asarray(trajectories, dtype=np.int64), {"long_name": "trajectory", "cf_role": "trajectory_id"}),
         TIME: (TIME, t, {"long_name": "time", "units": "1", "axis": "T"}),
-        LEAD: (TIME, t - t[0] if len(t) else t, {"long_name": "time since the first frame", "units": "1"}),
+        LEAD: (TIME, t - origin, {"long_name": "time since the initial state", "units": "1"}),
     }
     if members is not None:
         coords[MEMBER] = (MEMBER, np.asarray(members, dtype=np.int64), {"standard_name": "realization"})

@@ -1,0 +1,127 @@
+"""A surrogate as a folder: config.json + weights.safetensors + card.md. Nothing in it can run code.
+
+`config.json` holds how the surrogate is built (`record.describe`) and where it comes from (training data and checksum, recipe,
+seed, versions); `card.md` says the same to a person.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+import surrogates
+from surrogates.record import construct, describe
+from surrogates.surrogate import Surrogate
+
+FORMAT = 1
+CONFIG, WEIGHTS, CARD = "config.json", "weights.safetensors", "card.md"
+
+
+def save(surrogate: Surrogate, folder: str | os.PathLike[str], provenance: Mapping[str, Any] | None = None) -> Path:
+    """Write the folder, each file whole or not at all. Raises FileExistsError where the folder holds something else."""
+    path = Path(folder)
+    if path.exists() and not path.is_dir():
+        raise FileExistsError(f"{path} is a file; give a folder for the surrogate")
+    path.mkdir(parents=True, exist_ok=True)
+    versions = {"surrogates": surrogates.__version__, "torch": torch.__version__, "python": platform.python_version()}
+    config = {"format": FORMAT, "versions": versions, "provenance": dict(provenance or {}), "surrogate": describe(surrogate)}
+    tensors = {k: v.detach().cpu().contiguous().clone() for k, v in surrogate.state_dict().items()}
+    save_file(tensors, path / (WEIGHTS + ".part"))
+    os.replace(path / (WEIGHTS + ".part"), path / WEIGHTS)
+    _write(path / CARD, card(surrogate, config))
+    _write(path / CONFIG, json.dumps(config, indent=1))
+    return path
+
+
+def load(folder: str | os.PathLike[str], device: str = "cpu") -> Surrogate:
+    """The surrogate in a folder, in evaluation mode.
+
+    Raises FileNotFoundError where a file is missing and ValueError where config and weights do not belong together.
+    """
+    path = Path(folder)
+    config = read_config(path)
+    surrogate = construct(config["surrogate"])
+    if not isinstance(surrogate, Surrogate):
+        raise ValueError(f"{path / CONFIG} describes a {type(surrogate).__name__}, not a Surrogate")
+    if not (path / WEIGHTS).is_file():
+        raise FileNotFoundError(f"{path / WEIGHTS} is missing; the folder is not whole")
+    try:
+        weights = load_file(path / WEIGHTS)
+    except SafetensorError as error:
+        raise ValueError(f"{path / WEIGHTS} is truncated or no safetensors file: {error}") from error
+    fit(surrogate, weights, str(path / WEIGHTS))
+    return surrogate.to(device).eval()
+
+
+def fit(module: torch.nn.Module, weights: Mapping[str, torch.Tensor], where: str) -> None:
+    """Load weights strictly. Raises ValueError that names the first tensors of another architecture."""
+    own = module.state_dict()
+    wrong = [f"{k} {tuple(weights[k].shape)} for {tuple(own[k].shape)}" for k in own if k in weights and weights[k].shape != own[k].shape]
+    missing, extra = sorted(set(own) - set(weights)), sorted(set(weights) - set(own))
+    if wrong or missing or extra:
+        raise ValueError(
+            f"{where} holds the weights of another architecture: {len(missing)} missing {missing[:3]}, {len(extra)} unknown {extra[:3]}, "
+            f"{len(wrong)} of another shape {wrong[:3]}; use the configuration that it was trained with"
+        )
+    module.load_state_dict(dict(weights))
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """The config.json of a saved surrogate. Raises FileNotFoundError or ValueError that say what was expected."""
+    file = path / CONFIG
+    if not file.is_file():
+        near = [p.name for p in path.iterdir()][:5] if path.is_dir() else "nothing there"
+        raise FileNotFoundError(f"{path} is not a saved surrogate: no {CONFIG} ({near}); `surrogates train` writes one")
+    try:
+        config: dict[str, Any] = json.loads(file.read_text())
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{file} is not JSON: {error}") from error
+    if config.get("format") != FORMAT or "surrogate" not in config:
+        raise ValueError(f"{file} has format {config.get('format')!r}; this version of surrogates reads format {FORMAT}")
+    return config
+
+
+def card(surrogate: Surrogate, config: Mapping[str, Any]) -> str:
+    """What a person wants to know before using it."""
+    box = surrogate.domain
+    rows = [f"| {f.name} | {', '.join(f.channels)} | {f.units} |" for f in surrogate.fields]
+    parts = {k: type(getattr(surrogate, k)).__name__ for k in ("operator", "refiner", "constraint") if getattr(surrogate, k) is not None}
+    sizes = ", ".join(f"{k} `{v}`" for k, v in parts.items())
+    count = sum(p.numel() for p in surrogate.parameters())
+    lines = [
+        "# Surrogate",
+        "",
+        f"Steps by dt = {surrogate.dt:g} from {surrogate.history} frame(s) to {surrogate.bundle}; {count} weights; {sizes}.",
+        "",
+        "| field | channels | units |",
+        "| --- | --- | --- |",
+        *rows,
+        "",
+        f"Domain: {' x '.join(map(str, box.shape))} points on {box.lower} to {box.upper} ({box.units}), {', '.join(box.boundary)}.",
+        f"Conditioned on: {', '.join(surrogate.parameters_used) or 'nothing'}.",
+        f"Statistics (state mean, std): {surrogate.normaliser.state_mean.tolist()}, {surrogate.normaliser.state_std.tolist()}.",
+        "",
+        "## Where it comes from",
+        "",
+        *(f"- {k}: {v}" for k, v in {**config["provenance"], **config["versions"]}.items()),
+        "",
+        "Use it inside the range it was trained on; outside, nothing is promised.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _write(path: Path, text: str) -> None:
+    part = path.with_name(path.name + ".part")
+    part.write_text(text)
+    os.replace(part, path)
+
+
