@@ -258,6 +258,7 @@ def resize_spectrum(spectrum: Tensor, old: tuple[int, ...], new: tuple[int, ...]
 
 
 @lru_cache(maxsize=64)
+@torch.inference_mode(False)  # cached under inference, they would refuse a later backward
 def _measure(box: Box, device: torch.device) -> Tensor:
     out = torch.ones((), dtype=torch.float64)
     for axis in range(box.dim):
@@ -266,6 +267,7 @@ def _measure(box: Box, device: torch.device) -> Tensor:
 
 
 @lru_cache(maxsize=64)
+@torch.inference_mode(False)
 def _wavenumbers(box: Box, device: torch.device, derivative: bool) -> tuple[Tensor, ...]:
     out = []
     for axis, (n, length) in enumerate(zip(box.shape, box.lengths, strict=True)):
