@@ -47,11 +47,11 @@ def to_xarray(
         raise ValueError(f"u has shape {tuple(u.shape)} but {lead}, {fields.channels} and the domain need {(*sizes, fields.count, *domain.shape)}")
     values = u.detach().cpu().numpy()
     data: dict[str, Any] = {}
-    start = 0
+    channel = 0
     for f in fields:
         for name in f.variables:
-            block = values[(slice(None),) * len(sizes) + (slice(start, start + max(1, len(f.levels))),)]
-            start += max(1, len(f.levels))
+            block = values[(slice(None),) * len(sizes) + (slice(channel, channel + max(1, len(f.levels))),)]
+            channel += max(1, len(f.levels))
             meta = {"units": f.units, "long_name": f.long_name or name.replace("_", " "), "field": f.name}
             if f.levels:
                 data[name] = ((*lead, LEVEL, *domain.axes), block, meta)

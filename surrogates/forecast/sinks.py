@@ -141,9 +141,9 @@ class ZarrSink:
             sizes = [min(chunk, n) if d == "time" else 1 if d == "trajectory" else n for d, n in variable.sizes.items()]
             encoding[name] = {"chunks": tuple(sizes)} | ({"_FillValue": np.nan} if "time" in variable.dims else {})
         self.path.mkdir(parents=True, exist_ok=True)
-        lazy = template.chunk({"time": chunk})
-        for name in (FAILED_STEP, FAILED_REASON):
-            lazy[name] = template[name]
+        lazy = template.assign({n: v.chunk({"time": chunk}) for n, v in template.data_vars.items() if "time" in v.dims})
+        for name, coordinate in template.coords.items():
+            lazy[name] = coordinate
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             lazy.to_zarr(str(self.path), mode="a", compute=False, consolidated=False, encoding=encoding)
