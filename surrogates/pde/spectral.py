@@ -1,0 +1,198 @@
+"""Pseudo-spectral solvers on periodic boxes: u_t = L u + N(u), L diagonal in Fourier space, N made of products on the grid.
+
+Of n grid points the modes |k| <= K = (n - 1)//3 are carried: products of two of them alias only onto modes above K, which are cut
+(the 2/3 rule; Orszag, J. Atmos. Sci. 28 (1971) 1074). An equation says its L and N in one method, `terms`; what time scheme
+advances them is a function (`surrogates.pde.etd`). A frame of length dt is made of ceil(dt / max_dt) equal substeps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Complex, Float
+from torch import Tensor
+
+from surrogates.contracts import Conditions, Noise, State
+from surrogates.domains import Box
+from surrogates.fields import Fields
+from surrogates.pde.etd import Advance, Nonlinear, Scheme
+
+Parameters = Mapping[str, Tensor]  # float64, (B,) or (1,)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What advances some rows of a batch by one frame; `index` None means all of them."""
+
+    index: Tensor | None
+    substeps: int
+    advance: Advance
+    nonlinear: Nonlinear
+
+
+class Spectral:
+    """A truth solver as a `Step`, batched over rows, differentiable, on any device.
+
+    `resolution` is the solver's own grid (None: that of the data), `max_dt` its longest substep, `dtype` the precision it works and
+    answers in (None: that of the data; make truth in float64). Coefficients of the equation are read a row at a time from
+    `conditions.parameter(name)`; those that conditions lack come from the constructor.
+
+    State: `spectrum` (B, F, *K) complex, norm "forward", and `step`, the number of calls made.
+    """
+
+    fields: ClassVar[Fields]
+    dim: ClassVar[int]
+    history = 1
+    bundle = 1
+
+    def __init__(
+        self,
+        resolution: int | Sequence[int] | None,
+        max_dt: float,
+        scheme: Scheme,
+        dtype: torch.dtype | str | None,
+        parameters: Mapping[str, float | None],
+    ) -> None:
+        if not max_dt > 0:
+            raise ValueError(f"max_dt must be positive, got {max_dt}")
+        self.resolution = (resolution,) * self.dim if isinstance(resolution, int) else None if resolution is None else tuple(resolution)
+        if self.resolution is not None and len(self.resolution) != self.dim:
+            raise ValueError(f"resolution {self.resolution} needs {self.dim} entries, or one number for all axes")
+        self.max_dt = float(max_dt)
+        self.scheme = scheme
+        self.dtype = getattr(torch, dtype) if isinstance(dtype, str) else dtype
+        if self.dtype not in (None, torch.float32, torch.float64):
+            raise ValueError(f"dtype must be 'float32', 'float64' or None, got {dtype!r}")
+        self.constants = dict(parameters)
+        self._plans: list[tuple[tuple[Any, ...], list[Plan]]] = []
+
+    # -- what an equation says ---------------------------------------------------------------------------------
+
+    def terms(self, box: Box, p: Parameters, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Nonlinear]:
+        """L in double precision, (B | 1, F, *K), and N on spectra of complex `dtype`."""
+        raise NotImplementedError
+
+    def encode(self, u: Float[Tensor, "B C *Y"], box: Box) -> Complex[Tensor, "B F *K"]:
+        """The state's spectrum, for a solver on `box`, of physical fields at any resolution."""
+        raise NotImplementedError
+
+    def decode(self, spectrum: Complex[Tensor, "B F *K"], box: Box, shape: tuple[int, ...]) -> Float[Tensor, "B C *Y"]:
+        """Physical fields at any resolution from the state's spectrum on `box`."""
+        raise NotImplementedError
+
+    # -- what makes it a Step ----------------------------------------------------------------------------------
+
+    @property
+    def inputs(self) -> Fields:
+        return self.fields
+
+    @property
+    def outputs(self) -> Fields:
+        return self.fields
+
+    def begin(self, past: Float[Tensor, "B H C *X"], conditions: Conditions) -> State:
+        """The spectrum of the last frame. Raises ValueError for other channels, another grid or walls."""
+        box = self.box(conditions)
+        if past.shape[2] != self.fields.count:
+            raise ValueError(
+                f"past has {past.shape[2]} channels but {type(self).__name__} takes {self.fields.count}: {self.fields.channels}"
+            )
+        frame = past[:, -1].to(self.dtype or past.dtype)
+        domain = conditions.domain
+        assert isinstance(domain, Box)
+        domain.check(frame)
+        return {"spectrum": self.encode(frame, box), "step": torch.zeros((), dtype=torch.int64)}
+
+    def __call__(self, state: State, conditions: Conditions, noise: Noise | None = None) -> tuple[Float[Tensor, "B 1 C *X"], State]:
+        """One frame, `conditions.dt` later; `noise` is not used."""
+        box, w = self.box(conditions), state["spectrum"]
+        for plan in self.plan(conditions, box, w):
+            part = w if plan.index is None else w[plan.index]
+            for _ in range(plan.substeps):
+                part = plan.advance(part, plan.nonlinear)
+            w = part if plan.index is None else w.index_copy(0, plan.index, part)
+        u = self.decode(w, box, conditions.domain.shape)
+        return u.unsqueeze(1), {**state, "spectrum": w, "step": state["step"] + 1}
+
+    def box(self, conditions: Conditions) -> Box:
+        """The domain at the solver's resolution. Raises ValueError where it is no periodic box of the right dimension, or too coarse."""
+        domain, name = conditions.domain, type(self).__name__
+        if not isinstance(domain, Box) or domain.dim != self.dim or not domain.all_periodic:
+            raise ValueError(f"{name} needs a periodic Box of {self.dim} axes, got {domain}; write Box.periodic(shape, lengths)")
+        box = domain if self.resolution is None else domain.with_shape(self.resolution)
+        if min(box.shape) < 4:
+            raise ValueError(f"{name} at {box.shape} carries no mode but the mean: after the 2/3 rule n points hold |k| <= (n - 1)//3")
+        return box
+
+    def parameters(self, conditions: Conditions) -> Parameters:
+        """Every coefficient, float64, one a row. Raises KeyError for one given nowhere, ValueError for a negative or non-finite one."""
+        out = {}
+        for name, constant in self.constants.items():
+            if name in conditions.names:
+                value = conditions.parameter(name).double()
+            elif constant is not None:
+                value = torch.full((1,), constant, dtype=torch.float64, device=conditions.parameters.device)
+            else:
+                raise KeyError(
+                    f"{type(self).__name__} needs {name!r}: the conditions name {conditions.names}; "
+                    f"pass it with the initial state, or as {type(self).__name__}({name}=...)"
+                )
+            bad = ~(value >= 0) | value.isinf()
+            if bad.any():
+                raise ValueError(f"{name} must be finite and >= 0, got {value[bad].tolist()} in rows {bad.nonzero().flatten().tolist()}")
+            out[name] = value
+        return out
+
+    # -- coefficients, made once for (parameters, dt, grid) -----------------------------------------------------
+
+    def plan(self, conditions: Conditions, box: Box, w: Tensor) -> list[Plan]:
+        """The plans for these conditions: remembered, unless gradients flow to the parameters."""
+        if conditions.parameters.requires_grad:
+            return self.make_plan(conditions, box, w)
+        key = (box, w.dtype, w.device, conditions.names)
+        for known, dt, p, plans in self._plans:
+            if known == key and same(dt, conditions.dt) and same(p, conditions.parameters):
+                return plans
+        with torch.inference_mode(False), torch.no_grad():
+            plans = self.make_plan(conditions, box, w)
+        kept = (key, conditions.dt.clone(), conditions.parameters.clone(), plans)
+        self._plans = [kept, *self._plans[:3]]
+        return plans
+
+    def make_plan(self, conditions: Conditions, box: Box, w: Tensor) -> list[Plan]:
+        """One plan for each number of substeps that rows ask for, so that no row depends on its neighbours."""
+        p, dt = self.parameters(conditions), conditions.dt.cpu()
+        if not (dt > 0).all():
+            raise ValueError(f"dt must be positive, got {dt.tolist()}")
+        counts = torch.ceil(dt / self.max_dt * (1 - 1e-12)).long()  # .6/.1 is a little more than 6 in floating point
+        plans = []
+        for n in counts.unique().tolist():
+            index = (counts == n).nonzero().flatten()
+            everyone = len(index) == len(counts)
+            q = p if everyone else {name: v if len(v) == 1 else v[index.to(v.device)] for name, v in p.items()}
+            L, N = self.terms(box, {name: shared(v) for name, v in q.items()}, w.dtype, w.device)
+            advance = self.scheme(L, shared(dt[index] / n), w.dtype)
+            plans.append(Plan(None if everyone else index.to(w.device), n, advance, N))
+        return plans
+
+
+def shared(values: Float[Tensor, " B"]) -> Float[Tensor, " R"]:
+    """One value where all rows agree (coefficients are then made and read once), else all of them."""
+    return values[:1] if not values.requires_grad and bool((values == values[:1]).all()) else values
+
+
+def same(a: Tensor, b: Tensor) -> bool:
+    return a.shape == b.shape and a.device == b.device and a.dtype == b.dtype and torch.equal(a, b)
+
+
+def column(values: Float[Tensor, " R"], like: Tensor) -> Tensor:
+    """One value a row, shaped to multiply spectra (R, F, *K) with the axes of `like` (*K) on its device."""
+    return values.to(like.device).reshape(-1, 1, *(1,) * like.ndim)
+
+
+def cutoff(box: Box) -> tuple[int, ...]:
+    """The largest mode carried along each axis under the 2/3 rule."""
+    return tuple((n - 1) // 3 for n in box.shape)
