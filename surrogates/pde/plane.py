@@ -21,10 +21,11 @@ from surrogates.domains import Box
 
 def wavenumbers(box: Box, modes: tuple[int, ...], device: torch.device) -> tuple[Float[Tensor, " Kx 1"], Float[Tensor, " 1 Ky"]]:
     """2 pi / L times -K..K along each axis, float64."""
-    k, l = (
-        torch.arange(-m, m + 1, dtype=torch.float64, device=device) * (2 * torch.pi / s) for m, s in zip(modes, box.lengths, strict=True)
+    kx, ky = (
+        torch.arange(-m, m + 1, dtype=torch.float64, device=device) * (2 * torch.pi / length)
+        for m, length in zip(modes, box.lengths, strict=True)
     )
-    return k[:, None], l[None, :]
+    return kx[:, None], ky[None, :]
 
 
 def velocity_symbol(kx: Float[Tensor, " Kx 1"], ky: Float[Tensor, " 1 Ky"]) -> Complex[Tensor, "Kx Ky"]:
@@ -36,14 +37,16 @@ def velocity_symbol(kx: Float[Tensor, " Kx 1"], ky: Float[Tensor, " 1 Ky"]) -> C
 def to_grid(spectrum: Complex[Tensor, "B F Kx Ky"], shape: tuple[int, ...]) -> Complex[Tensor, "B F X Y"]:
     """exp(iK.x) times the field with these modes."""
     rows = torch.fft.ifft(spectrum, n=shape[0], dim=-2, norm="forward")
-    return torch.fft.ifft(rows, n=shape[1], dim=-1, norm="forward")
+    grid: Tensor = torch.fft.ifft(rows, n=shape[1], dim=-1, norm="forward")
+    return grid
 
 
 def of_product(product: Complex[Tensor, "B F X Y"], modes: tuple[int, ...]) -> Complex[Tensor, "B F Kx Ky"]:
     """Modes -K..K of a product of two fields that both came from `to_grid`."""
-    (i, j), forward = modes, "forward"
-    columns = torch.fft.fft(product, dim=-1, norm=forward)[..., j : 3 * j + 1].contiguous()
-    return torch.fft.fft(columns, dim=-2, norm=forward)[..., i : 3 * i + 1, :]
+    i, j = modes
+    columns = torch.fft.fft(product, dim=-1, norm="forward")[..., j : 3 * j + 1].contiguous()
+    spectrum: Tensor = torch.fft.fft(columns, dim=-2, norm="forward")[..., i : 3 * i + 1, :]
+    return spectrum
 
 
 def hermitian(half: Complex[Tensor, "B F Kx Ky"]) -> Complex[Tensor, "B F Kx Ky"]:
@@ -68,4 +71,5 @@ def synthesise(spectrum: Complex[Tensor, "B F Kx Ky"], shape: tuple[int, ...]) -
         cut = cut.narrow(dim, spectrum.shape[dim] // 2 - m, 2 * m + 1)
     padding = [p for n, m in zip(reversed(shape), reversed(modes), strict=True) for p in (0, n - 2 * m - 1)]
     full = torch.nn.functional.pad(cut, padding).roll([-m for m in modes], (-2, -1))
-    return torch.fft.ifft2(full, norm="forward")
+    grid: Tensor = torch.fft.ifft2(full, norm="forward")
+    return grid

@@ -7,9 +7,9 @@ advances them is a function (`surrogates.pde.etd`). A frame of length dt is made
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from jaxtyping import Complex, Float
@@ -67,7 +67,7 @@ class Spectral:
         if self.dtype not in (None, torch.float32, torch.float64):
             raise ValueError(f"dtype must be 'float32', 'float64' or None, got {dtype!r}")
         self.constants = dict(parameters)
-        self._plans: list[tuple[tuple[Any, ...], list[Plan]]] = []
+        self._plans: list[tuple[Hashable, Tensor, Tensor, list[Plan]]] = []
 
     # -- what an equation says ---------------------------------------------------------------------------------
 
@@ -169,7 +169,7 @@ class Spectral:
             raise ValueError(f"dt must be positive, got {dt.tolist()}")
         counts = torch.ceil(dt / self.max_dt * (1 - 1e-12)).long()  # .6/.1 is a little more than 6 in floating point
         plans = []
-        for n in counts.unique().tolist():
+        for n in sorted(set(counts.tolist())):
             index = (counts == n).nonzero().flatten()
             everyone = len(index) == len(counts)
             q = p if everyone else {name: v if len(v) == 1 else v[index.to(v.device)] for name, v in p.items()}
