@@ -16,6 +16,7 @@ import numpy as np
 import torch
 import xarray as xr
 from jaxtyping import Float
+from numpy.typing import NDArray
 from torch import Tensor
 
 from surrogates.contracts import Conditions
@@ -44,7 +45,9 @@ def to_xarray(
     lead = (TRAJECTORY, TIME) if members is None else (TRAJECTORY, MEMBER, TIME)
     sizes = (len(trajectories), *(() if members is None else (len(members),)), len(time))
     if tuple(u.shape) != (*sizes, fields.count, *domain.shape):
-        raise ValueError(f"u has shape {tuple(u.shape)} but {lead}, {fields.channels} and the domain need {(*sizes, fields.count, *domain.shape)}")
+        raise ValueError(
+            f"u has shape {tuple(u.shape)} but {lead}, {fields.channels} and the domain need {(*sizes, fields.count, *domain.shape)}"
+        )
     values = u.detach().cpu().numpy()
     data: dict[str, Any] = {}
     channel = 0
@@ -120,12 +123,14 @@ def domain_of(dataset: xr.Dataset) -> Box:
     if shape != box.shape:
         raise ValueError(f"the Dataset has grid {shape} but its attribute 'domain' says {box.shape}; was it cropped or thinned?")
     for axis, name in enumerate(box.axes):
-        if name in dataset.coords and not np.allclose(dataset[name].values, box.coordinate(axis).numpy(), rtol=1e-5, atol=1e-6 * box.lengths[axis]):
+        if name in dataset.coords and not np.allclose(
+            dataset[name].values, box.coordinate(axis).numpy(), rtol=1e-5, atol=1e-6 * box.lengths[axis]
+        ):
             raise ValueError(f"coordinate {name!r} does not lie where the Dataset's 'domain' says: {box.to_json()}")
     return box
 
 
-def from_xarray(dataset: xr.Dataset, fields: Fields | None = None, dtype: torch.dtype = torch.float32) -> Float[Tensor, "..."]:
+def from_xarray(dataset: xr.Dataset, fields: Fields | None = None, dtype: torch.dtype = torch.float32) -> Float[Tensor, ...]:
     """Dataset -> (B, T, C, *X), or (B, M, T, C, *X) where it has members; missing trajectory and time dims have length one.
 
     Raises ValueError for a field that is missing or whose units differ from those asked for.
@@ -140,7 +145,7 @@ def from_xarray(dataset: xr.Dataset, fields: Fields | None = None, dtype: torch.
     return torch.from_numpy(np.concatenate(parts, axis=len(lead))).to(dtype)
 
 
-def _variable(dataset: xr.Dataset, name: str, f: Field, lead: tuple[str, ...], axes: tuple[str, ...]) -> np.ndarray[Any, Any]:
+def _variable(dataset: xr.Dataset, name: str, f: Field, lead: tuple[str, ...], axes: tuple[str, ...]) -> NDArray[Any]:
     if name not in dataset:
         raise ValueError(f"the Dataset lacks {name!r} of field {f.name!r}; it has {sorted(map(str, dataset.data_vars))}")
     array = dataset[name]
@@ -185,7 +190,9 @@ def conditions_of(dataset: xr.Dataset, names: Sequence[str] | None = None) -> Co
     wanted = tuple(known) if names is None else tuple(names)
     for name in wanted:
         if name not in known:
-            raise ValueError(f"the Dataset has no parameter {name!r}; it has {sorted(known)}. Assign a coordinate on 'trajectory' with role='parameter'")
+            raise ValueError(
+                f"the Dataset has no parameter {name!r}; it has {sorted(known)}. Assign a coordinate on 'trajectory' with role='parameter'"
+            )
     columns = [known[n].expand(count) for n in wanted]
     parameters = torch.stack(columns, 1) if columns else torch.zeros(count, 0, dtype=torch.float64)
     last = float(np.atleast_1d(dataset[TIME].values)[-1]) if TIME in dataset.coords else 0.0

@@ -64,4 +64,4 @@ class AtStep:
 
 def uniform(noise: Draws, like: Tensor, *, draw: int) -> Tensor:
     """Uniform draws on (0, 1) shaped as `like`, through the normal distribution function."""
-    return torch.special.ndtr(noise(like, draw=draw).double()).to(like.dtype)
+    return torch.special.ndtr(noise(like, draw=draw).double()).clamp(2**-25, 1 - 2**-24).to(like.dtype)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 TRAINING = "train"
 
 
+@runtime_checkable
 class Trajectories(Protocol):
     """What statistics are taken from: trajectories (T, C, *X) of one split, in physical units."""
 

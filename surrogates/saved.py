@@ -123,5 +123,3 @@ def _write(path: Path, text: str) -> None:
     part = path.with_name(path.name + ".part")
     part.write_text(text)
     os.replace(part, path)
-
-

@@ -198,7 +198,9 @@ class Surrogate(nn.Module):
         if not isinstance(box, Box) or (box.lower, box.upper, box.boundary) != (self.domain.lower, self.domain.upper, self.domain.boundary):
             raise ValueError(f"this surrogate was trained on {self.domain} and cannot run on {box}")
         if TIME_STEP not in self.parameters_used and not torch.allclose(conditions.dt, torch.full_like(conditions.dt, self.dt), rtol=1e-6):
-            raise ValueError(f"this surrogate steps by dt={self.dt:g} but was asked for {conditions.dt.tolist()}; thin or interpolate the data")
+            raise ValueError(
+                f"this surrogate steps by dt={self.dt:g} but was asked for {conditions.dt.tolist()}; thin or interpolate the data"
+            )
         for name in self.parameters_used:
             if name != TIME_STEP:
                 conditions.parameter(name)

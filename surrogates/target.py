@@ -10,7 +10,7 @@ Either way a bundle becomes channels (B, T C, *X), so one operator serves any bu
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -20,9 +20,14 @@ from surrogates.normalise import Normaliser
 from surrogates.record import recorded
 
 
+@runtime_checkable
 class Target(Protocol):
-    def encode(self, future: Float[Tensor, "B T C *X"], last: Float[Tensor, "B C *X"], normaliser: Normaliser) -> Float[Tensor, "B TC *X"]: ...
-    def decode(self, generated: Float[Tensor, "B TC *X"], last: Float[Tensor, "B C *X"], normaliser: Normaliser) -> Float[Tensor, "B T C *X"]: ...
+    def encode(
+        self, future: Float[Tensor, "B T C *X"], last: Float[Tensor, "B C *X"], normaliser: Normaliser
+    ) -> Float[Tensor, "B TC *X"]: ...
+    def decode(
+        self, generated: Float[Tensor, "B TC *X"], last: Float[Tensor, "B C *X"], normaliser: Normaliser
+    ) -> Float[Tensor, "B T C *X"]: ...
 
 
 @recorded
@@ -36,7 +41,9 @@ class Tendency:
         steps = torch.cat([last[:, None], future], 1).diff(dim=1)
         return normaliser.encode_tendency(steps).flatten(1, 2)
 
-    def decode(self, generated: Float[Tensor, "B TC *X"], last: Float[Tensor, "B C *X"], normaliser: Normaliser) -> Float[Tensor, "B T C *X"]:
+    def decode(
+        self, generated: Float[Tensor, "B TC *X"], last: Float[Tensor, "B C *X"], normaliser: Normaliser
+    ) -> Float[Tensor, "B T C *X"]:
         increments = normaliser.decode_tendency(generated.unflatten(1, (-1, last.shape[1])))
         return last[:, None] + increments.cumsum(1)
 
@@ -51,5 +58,7 @@ class Absolute:
     def encode(self, future: Float[Tensor, "B T C *X"], last: Float[Tensor, "B C *X"], normaliser: Normaliser) -> Float[Tensor, "B TC *X"]:
         return normaliser.encode(future).flatten(1, 2)
 
-    def decode(self, generated: Float[Tensor, "B TC *X"], last: Float[Tensor, "B C *X"], normaliser: Normaliser) -> Float[Tensor, "B T C *X"]:
+    def decode(
+        self, generated: Float[Tensor, "B TC *X"], last: Float[Tensor, "B C *X"], normaliser: Normaliser
+    ) -> Float[Tensor, "B T C *X"]:
         return normaliser.decode(generated.unflatten(1, (-1, last.shape[1])))

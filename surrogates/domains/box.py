@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import pairwise
 from math import prod
 from typing import Any
 
@@ -55,7 +56,7 @@ class Box:
 
     @staticmethod
     def _check_edges(n: int, lo: float, hi: float, kind: str, edges: tuple[float, ...]) -> None:
-        rising = all(b > a for a, b in zip(edges, edges[1:], strict=False))
+        rising = all(b > a for a, b in pairwise(edges))
         if kind != WALL or len(edges) != n + 1 or not rising or (edges[0], edges[-1]) != (lo, hi):
             raise ValueError(f"edges must be {n + 1} rising numbers from {lo} to {hi} on a walled axis")
 

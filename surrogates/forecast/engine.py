@@ -16,6 +16,7 @@ import numpy as np
 import torch
 import xarray as xr
 from jaxtyping import Float
+from numpy.typing import NDArray
 from rich.progress import Progress, TimeElapsedColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
@@ -88,7 +89,18 @@ def simulate(
     past = from_xarray(initial, step.inputs)
     _check_past(past, initial, step)
     conditions, trajectories = conditions_of(initial), trajectories_of(initial)
-    plan = Plan(step, past, conditions, trajectories, members or 1, frames, seed, min(group, len(trajectories) * (members or 1)), chunk, deterministic)
+    plan = Plan(
+        step,
+        past,
+        conditions,
+        trajectories,
+        members or 1,
+        frames,
+        seed,
+        min(group, len(trajectories) * (members or 1)),
+        chunk,
+        deterministic,
+    )
     begin(step, past[:1, -step.history :], conditions.rows(torch.tensor([0])))
     template = _template(plan, initial, members)
     sink: Sink = MemorySink(template) if out is None else ZarrSink(out, template, _fingerprint(plan, members), chunk)
@@ -104,7 +116,7 @@ def simulate(
 def _run_group(plan: Plan, group: int, sink: Sink, report: Any) -> None:
     """Run one group of rows from where its sink has it."""
     rows, padded = plan.rows(group), torch.tensor(plan.padded(group))
-    device = next((p.device for p in plan.step.parameters()), torch.device("cpu")) if isinstance(plan.step, nn.Module) else torch.device("cpu")
+    device = _device(plan.step)
     which = padded // plan.members
     conditions = plan.conditions.rows(which).to(device)
     past = plan.past[which][:, -plan.step.history :].to(device)
@@ -113,10 +125,9 @@ def _run_group(plan: Plan, group: int, sink: Sink, report: Any) -> None:
     made, failures = sink.made(group), sink.failures(rows)
     if made >= plan.frames:
         return
-    state = sink.state(group) if made else begin(plan.step, past, conditions)
-    state = {k: v.to(device) if v.ndim else v for k, v in state.items()}
+    first = {k: v.to(device) if v.ndim else v for k, v in sink.state(group).items()} if made else begin(plan.step, past, conditions)
     buffer: list[Tensor] = []
-    for bundle, state in bundles(plan.step, state, plan.frames, conditions.after, None if plan.deterministic else noise, made):
+    for bundle, state in bundles(plan.step, first, plan.frames, conditions.after, None if plan.deterministic else noise, made):
         buffer.append(bundle[: len(rows)].float().cpu())
         held = sum(b.shape[1] for b in buffer)
         if held < plan.chunk and made + held < plan.frames:
@@ -133,7 +144,13 @@ def _run_group(plan: Plan, group: int, sink: Sink, report: Any) -> None:
             return
 
 
-def _strike_out(block: Tensor, scale: Tensor, failures: np.ndarray[Any, Any], made: int) -> np.ndarray[Any, Any]:
+def _device(step: Step) -> torch.device:
+    """Where a step's weights are; the CPU for one without."""
+    weights = step.parameters() if isinstance(step, nn.Module) else iter(())
+    return next((p.device for p in weights), torch.device("cpu"))
+
+
+def _strike_out(block: Tensor, scale: Tensor, failures: NDArray[Any], made: int) -> NDArray[Any]:
     """Set a blown-up row to NaN from its first bad frame on, in place, and return the updated (step, reason) codes."""
     first, code = judge(block, scale)
     steps, reasons = torch.from_numpy(failures[0]).clone(), torch.from_numpy(failures[1]).clone()
@@ -145,7 +162,7 @@ def _strike_out(block: Tensor, scale: Tensor, failures: np.ndarray[Any, Any], ma
     return torch.stack([steps, reasons]).numpy()
 
 
-def _by_variable(plan: Plan, block: Tensor) -> dict[str, np.ndarray[Any, Any]]:
+def _by_variable(plan: Plan, block: Tensor) -> dict[str, NDArray[Any]]:
     out, start, values = {}, 0, block.numpy()
     for f in plan.step.outputs:
         for name in f.variables:
@@ -176,7 +193,9 @@ def _template(plan: Plan, initial: xr.Dataset, members: int | None) -> xr.Datase
     assert isinstance(box, Box)
     lead = (len(plan.trajectories),) if members is None else (len(plan.trajectories), members)
     nothing = torch.full((), torch.nan).expand(*lead, plan.frames, plan.step.outputs.count, *box.shape)
-    keep = {k: initial.attrs[k] for k in ("dataset", "split", "checksum", "lyapunov_time", "turnover_time", "scored_time") if k in initial.attrs}
+    keep = {
+        k: initial.attrs[k] for k in ("dataset", "split", "checksum", "lyapunov_time", "turnover_time", "scored_time") if k in initial.attrs
+    }
     versions = {"surrogates_version": surrogates.__version__, "torch_version": str(torch.__version__)}
     attrs = {**keep, **versions, "seed": plan.seed, "group": plan.group, "dt": dt, "step": type(plan.step).__name__}
     parameters = {k: v.tolist() for k, v in parameters_of(initial).items()}

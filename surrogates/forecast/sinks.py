@@ -12,12 +12,13 @@ import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 import xarray as xr
 import zarr
+from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -28,13 +29,14 @@ RUN, STATES = "run.json", ".state"
 FAILED_STEP, FAILED_REASON = "failed_step", "failed_reason"
 
 
+@runtime_checkable
 class Sink(Protocol):
     """A forecast under way, in groups of rows."""
 
     def made(self, group: int) -> int: ...
     def state(self, group: int) -> dict[str, Tensor]: ...
-    def failures(self, rows: Sequence[int]) -> np.ndarray[Any, Any]: ...
-    def write(self, rows: Sequence[int], start: int, block: Mapping[str, np.ndarray[Any, Any]], failures: np.ndarray[Any, Any]) -> None: ...
+    def failures(self, rows: Sequence[int]) -> NDArray[Any]: ...
+    def write(self, rows: Sequence[int], start: int, block: Mapping[str, NDArray[Any]], failures: NDArray[Any]) -> None: ...
     def mark(self, group: int, made: int, state: State) -> None: ...
     def finish(self) -> xr.Dataset: ...
 
@@ -51,10 +53,10 @@ class MemorySink:
     def state(self, group: int) -> dict[str, Tensor]:
         raise LookupError("a forecast in memory has no stored state")
 
-    def failures(self, rows: Sequence[int]) -> np.ndarray[Any, Any]:
+    def failures(self, rows: Sequence[int]) -> NDArray[Any]:
         return np.stack([self._result[n].values.reshape(-1)[list(rows)] for n in (FAILED_STEP, FAILED_REASON)])
 
-    def write(self, rows: Sequence[int], start: int, block: Mapping[str, np.ndarray[Any, Any]], failures: np.ndarray[Any, Any]) -> None:
+    def write(self, rows: Sequence[int], start: int, block: Mapping[str, NDArray[Any]], failures: NDArray[Any]) -> None:
         for name, values in block.items():
             target = self._result[name].values
             flat = target.reshape(-1, *target.shape[2 if "member" in self._result.dims else 1 :])
@@ -93,10 +95,10 @@ class ZarrSink:
             complex_keys = set(json.loads(opened.metadata()["complex"]))
         return {k: torch.view_as_complex(v) if k in complex_keys else v for k, v in load_file(file).items()}
 
-    def failures(self, rows: Sequence[int]) -> np.ndarray[Any, Any]:
+    def failures(self, rows: Sequence[int]) -> NDArray[Any]:
         return np.stack([np.asarray(self._array(n)[...]).reshape(-1)[list(rows)] for n in (FAILED_STEP, FAILED_REASON)])
 
-    def write(self, rows: Sequence[int], start: int, block: Mapping[str, np.ndarray[Any, Any]], failures: np.ndarray[Any, Any]) -> None:
+    def write(self, rows: Sequence[int], start: int, block: Mapping[str, NDArray[Any]], failures: NDArray[Any]) -> None:
         for part, where in self._regions(rows):
             for name, values in block.items():
                 self._array(name)[(*where, slice(start, start + values.shape[1]))] = values[part] if self._members else values[part][0]
