@@ -7,6 +7,7 @@ member, so grouping never changes what is drawn, and at the recorded group size 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -84,7 +85,7 @@ def simulate(
     Raises ValueError where the initial state lacks times, fields, units, dt or parameters that the step needs, or holds NaN, and
     FileExistsError where `out` holds another run.
     """
-    if min(frames, group, chunk, members or 1) < 1:
+    if min(frames, group, chunk, 1 if members is None else members) < 1:
         raise ValueError(f"frames, members, group and chunk must be at least 1, got {frames}, {members}, {group}, {chunk}")
     past = from_xarray(initial, step.inputs)
     _check_past(past, initial, step)
@@ -219,8 +220,11 @@ def _template(plan: Plan, initial: xr.Dataset, members: int | None) -> xr.Datase
 
 def _fingerprint(plan: Plan, members: int | None) -> dict[str, Any]:
     """What makes this run the same run."""
+    box, conditions = plan.conditions.domain, plan.conditions
+    assert isinstance(box, Box)
     digest = hashlib.sha256(plan.past.contiguous().numpy().tobytes())
-    digest.update(plan.conditions.parameters.numpy().tobytes() + plan.conditions.time.numpy().tobytes())
+    digest.update(b"".join(v.numpy().tobytes() for v in (conditions.parameters, conditions.time, conditions.dt)))
+    digest.update(json.dumps([box.to_json(), conditions.names]).encode())
     weights = hashlib.sha256()
     if isinstance(plan.step, nn.Module):
         for key, value in sorted(plan.step.state_dict().items()):

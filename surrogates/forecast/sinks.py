@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -142,14 +143,19 @@ class ZarrSink:
         for name, variable in template.data_vars.items():
             sizes = [min(chunk, n) if d == "time" else 1 if d == "trajectory" else n for d, n in variable.sizes.items()]
             encoding[name] = {"chunks": tuple(sizes)} | ({"_FillValue": np.nan} if "time" in variable.dims else {})
-        self.path.mkdir(parents=True, exist_ok=True)
         lazy = template.assign({n: v.chunk({"time": chunk}) for n, v in template.data_vars.items() if "time" in v.dims})
         for name, coordinate in template.coords.items():
             lazy[name] = coordinate
+        part = self.path.with_name(self.path.name + ".part")  # a folder without its run.json would be taken for somebody else's
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            lazy.to_zarr(str(self.path), mode="a", compute=False, consolidated=False, encoding=encoding)
-        self._save()
+            lazy.to_zarr(str(part), mode="a", compute=False, consolidated=False, encoding=encoding)
+        self._save(part)
+        if self.path.exists():
+            self.path.rmdir()
+        part.rename(self.path)
 
     def _same_run(self) -> dict[str, int]:
         stored = json.loads((self.path / RUN).read_text())
@@ -161,10 +167,11 @@ class ZarrSink:
             )
         return dict(stored["progress"])
 
-    def _save(self) -> None:
-        part = self.path / (RUN + ".part")
+    def _save(self, folder: Path | None = None) -> None:
+        file = (folder or self.path) / RUN
+        part = file.with_suffix(".part")
         part.write_text(json.dumps({"fingerprint": self._fingerprint, "progress": self._progress}, indent=1))
-        os.replace(part, self.path / RUN)
+        os.replace(part, file)
 
 
 def open_forecast(path: str | os.PathLike[str]) -> xr.Dataset:

@@ -1,0 +1,144 @@
+"""A forecast on disk is the forecast in memory, bit for bit, however often it was cut on the way."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+from forecast import steps
+from forecast.steps import Grows, Interrupted, Rotates, Threes, Walk, initial
+
+import surrogates
+from surrogates import simulate
+from surrogates.forecast import open_forecast, sinks
+
+
+def run(out: Path | None, step: Any = None, frames: int = 11, **change: Any) -> xr.Dataset:
+    return simulate(step or Walk(), initial(), frames, **{"members": 3, "group": 4, "chunk": 3, "seed": 1, "out": out, **change})
+
+
+def same(a: xr.Dataset, b: xr.Dataset) -> bool:
+    return all(np.array_equal(a[n].values, b[n].values, equal_nan=True) for n in a.variables) and set(a.variables) == set(b.variables)
+
+
+@pytest.mark.parametrize("members", [None, 3])
+@pytest.mark.parametrize("step", [Walk(), Rotates()])
+def test_streaming_writes_what_memory_holds(tmp_path: Path, step: Any, members: int | None) -> None:
+    streamed, held = run(tmp_path / "f", step, members=members), run(None, step, members=members)
+    assert same(streamed, held)
+    assert {n: v.attrs for n, v in streamed.variables.items()}.keys() == {n: v.attrs for n, v in held.variables.items()}.keys()
+    assert streamed.attrs == held.attrs
+    assert same(xr.open_zarr(tmp_path / "f", consolidated=False), held)
+
+
+@pytest.mark.parametrize("calls", [1, 7, 17])
+@pytest.mark.parametrize("step", [Walk, Threes, Rotates])
+def test_cut_and_resumed_is_uninterrupted(tmp_path: Path, step: Any, calls: int) -> None:
+    total = 3 * -(-11 // step().bundle)
+    if calls < total:
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path / "f", Interrupted(step(), calls))
+        assert open_forecast(tmp_path / "f").sizes["time"] == 11
+    resumed = Interrupted(step(), total)
+    assert same(run(tmp_path / "f", resumed), run(None, step()))
+    if 4 <= calls < total:
+        assert resumed.left > 0, "what was written before the cut was made again"
+
+
+def test_killed_and_resumed_is_uninterrupted(tmp_path: Path) -> None:
+    script = Path(steps.__file__)
+    environment = {**os.environ, "PYTHONPATH": str(Path(surrogates.__file__).parents[1])}
+    command = [sys.executable, str(script), str(tmp_path / "f"), "3", "11", "3", "17"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == -9, done.stderr
+    assert np.isfinite(open_forecast(tmp_path / "f")["u"].values[0, :, :11]).all()
+    assert same(run(tmp_path / "f", seed=0), run(None, seed=0))
+
+
+def test_cut_before_anything_was_laid_out_starts_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*args: Any, **kwargs: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sinks.ZarrSink, "_save", full)
+        with pytest.raises(OSError, match="No space"):
+            run(tmp_path / "f")
+    assert same(run(tmp_path / "f"), run(None))
+
+
+@pytest.mark.parametrize("method", ["write", "mark", "_save"])
+def test_a_full_disk_leaves_a_forecast_that_opens_and_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str) -> None:
+    original, left = getattr(sinks.ZarrSink, method), [5]
+
+    def until_full(self: Any, *args: Any) -> Any:
+        left[0] -= 1
+        if left[0] < 0:
+            raise OSError(28, "No space left on device")
+        return original(self, *args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sinks.ZarrSink, method, until_full)
+        with pytest.raises(OSError, match="No space"):
+            run(tmp_path / "f")
+    half = open_forecast(tmp_path / "f")
+    assert np.isfinite(half["u"].values[0]).all() and np.isnan(half["u"].values[-1, -1]).all()
+    assert same(run(tmp_path / "f"), run(None))
+
+
+def test_failures_survive_a_cut(tmp_path: Path) -> None:
+    def grow(out: Path | None, calls: int) -> xr.Dataset:
+        return simulate(Interrupted(Grows(), calls), initial(growth=[1.0, 3.0, 1.0]), 12, members=2, group=3, chunk=2, out=out)
+
+    with pytest.raises(KeyboardInterrupt):
+        grow(tmp_path / "f", 20)
+    assert same(grow(tmp_path / "f", 100), grow(None, 100))
+
+
+def test_a_finished_forecast_is_not_made_again(tmp_path: Path) -> None:
+    first = run(tmp_path / "f")
+    assert same(run(tmp_path / "f", Interrupted(Walk(), 0)), first)
+    assert not list((tmp_path / "f" / sinks.STATES).glob("*"))
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        ({"seed": 2}, "seed"),
+        ({"frames": 12}, "frames"),
+        ({"members": 4}, "members"),
+        ({"group": 2}, "group"),
+        ({"step": Rotates()}, "step"),
+    ],
+)
+def test_a_folder_that_holds_another_run_is_refused(tmp_path: Path, change: dict[str, Any], what: str) -> None:
+    run(tmp_path / "f")
+    with pytest.raises(FileExistsError, match=f"holds another run: it differs in .*{what}"):
+        run(tmp_path / "f", **change)
+
+
+def test_another_state_dt_or_box_is_another_run(tmp_path: Path) -> None:
+    simulate(Walk(), initial(), 2, out=tmp_path / "f")
+    for other in (initial(dt=0.25), initial() * 2, initial(2)):
+        start = other.assign_attrs(initial().attrs | {"dt": other.attrs.get("dt", 0.5)})
+        start["u"].attrs["units"] = "m s-1"
+        with pytest.raises(FileExistsError, match="holds another run"):
+            simulate(Walk(), start, 2, out=tmp_path / "f")
+    wider = initial().assign_attrs(domain=json.dumps(json.loads(initial().attrs["domain"]) | {"upper": [7.0]})).drop_vars("x")
+    with pytest.raises(FileExistsError, match="holds another run"):
+        simulate(Walk(), wider, 2, out=tmp_path / "f")
+
+
+def test_a_folder_that_is_no_forecast_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("all of it")
+    with pytest.raises(FileExistsError, match="no forecast of ours"):
+        run(tmp_path)
+    assert (tmp_path / "thesis.tex").read_text() == "all of it"
+    with pytest.raises(ValueError, match="not a forecast"):
+        open_forecast(tmp_path)
