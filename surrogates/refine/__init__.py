@@ -5,7 +5,9 @@ Refinement time s is 1 at the source and 0 at the data. Everything here is in no
 
 from surrogates.refine.features import FEATURES, features
 from surrogates.refine.flow_matching import FlowMatching
+from surrogates.refine.oracle import GaussianVelocity
 from surrogates.refine.path import Linear, Path, VariancePreserving
+from surrogates.refine.pde_refiner import PDERefiner
 from surrogates.refine.samplers import ab2, corrected, euler, evaluations, heun
 from surrogates.refine.schedule import Exponential, Schedule, Uniform
 from surrogates.refine.source import GaussianSource, GuessSource, PreviousSource, Source
@@ -15,8 +17,10 @@ __all__ = [
     "Exponential",
     "FlowMatching",
     "GaussianSource",
+    "GaussianVelocity",
     "GuessSource",
     "Linear",
+    "PDERefiner",
     "Path",
     "PreviousSource",
     "Schedule",

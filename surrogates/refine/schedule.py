@@ -16,6 +16,7 @@ from torch import Tensor
 from surrogates.contracts import Draws
 from surrogates.noise import uniform
 from surrogates.record import recorded
+from surrogates.refine.path import Time
 
 
 @runtime_checkable
@@ -84,9 +85,9 @@ class Exponential:
             raise ValueError(f"these levels were trained for steps={self.steps}, not {steps}; train another schedule for that")
         return tuple(1 - k / self.steps for k in range(self.steps + 1))
 
-    def sigma(self, s: float) -> float:
-        """The noise's standard deviation at s."""
-        return float(self.sigma_min ** (1 - s))
+    def sigma(self, s: Time) -> Time:
+        """The noise's standard deviation at s; 1 at s = 1, sigma_min at s = 0."""
+        return self.sigma_min ** (1 - s)
 
     def draw(self, noise: Draws, like: Float[Tensor, "B M"], *, draw: int) -> Float[Tensor, "B M"]:
         table = like.new_tensor(self.levels()[self.first :])
