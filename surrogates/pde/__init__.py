@@ -1,7 +1,26 @@
 """Truth solvers and classical baselines, one equation a file; every one is a `Step`."""
 
+from surrogates.pde.baselines import Climatology, Persistence
+from surrogates.pde.burgers import Burgers
 from surrogates.pde.etd import etdrk2, etdrk4
+from surrogates.pde.kdv import KdV
 from surrogates.pde.kolmogorov import Kolmogorov
+from surrogates.pde.kuramoto_sivashinsky import KuramotoSivashinsky
+from surrogates.pde.lyapunov import lyapunov_exponent, turnover_time
+from surrogates.pde.passive_scalar import PassiveScalar
 from surrogates.pde.spectral import Spectral
 
-__all__ = ["Kolmogorov", "Spectral", "etdrk2", "etdrk4"]
+__all__ = [
+    "Burgers",
+    "Climatology",
+    "KdV",
+    "Kolmogorov",
+    "KuramotoSivashinsky",
+    "PassiveScalar",
+    "Persistence",
+    "Spectral",
+    "etdrk2",
+    "etdrk4",
+    "lyapunov_exponent",
+    "turnover_time",
+]

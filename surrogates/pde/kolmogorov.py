@@ -80,7 +80,7 @@ def advection(box: Box, modes: tuple[int, ...], forcing: Complex[Tensor, "R 1 Kx
     """N(w) = -u . grad w + f_w on centred spectra (B, 1, Kx, Ky)."""
     kx, ky = plane.wavenumbers(box, modes, forcing.device)
     to_z = plane.velocity_symbol(kx, ky).to(dtype)
-    d2 = (-0.25j * torch.complex(kx + 0 * ky, 0 * kx - ky) ** 2).to(dtype)  # of i d^2/4: twice its real part is -Im(d^2)/2
+    d2 = (-0.25j * plane.conjugate(kx, ky) ** 2).to(dtype)  # of i d^2/4: twice its real part is -Im(d^2)/2
     half = (forcing / 2).to(dtype)
 
     def nonlinear(w: Tensor) -> Tensor:

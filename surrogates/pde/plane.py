@@ -19,7 +19,7 @@ from torch import Tensor
 from surrogates.domains import Box
 
 
-def wavenumbers(box: Box, modes: tuple[int, ...], device: torch.device) -> tuple[Float[Tensor, " Kx 1"], Float[Tensor, " 1 Ky"]]:
+def wavenumbers(box: Box, modes: tuple[int, ...], device: torch.device) -> tuple[Float[Tensor, "Kx 1"], Float[Tensor, "1 Ky"]]:
     """2 pi / L times -K..K along each axis, float64."""
     kx, ky = (
         torch.arange(-m, m + 1, dtype=torch.float64, device=device) * (2 * torch.pi / length)
@@ -28,30 +28,35 @@ def wavenumbers(box: Box, modes: tuple[int, ...], device: torch.device) -> tuple
     return kx[:, None], ky[None, :]
 
 
-def velocity_symbol(kx: Float[Tensor, " Kx 1"], ky: Float[Tensor, " 1 Ky"]) -> Complex[Tensor, "Kx Ky"]:
+def conjugate(kx: Float[Tensor, "Kx 1"], ky: Float[Tensor, "1 Ky"]) -> Complex[Tensor, "Kx Ky"]:
+    """kx - i ky, of which i times is the symbol of d."""
+    return torch.complex(kx.expand(-1, ky.shape[1]), -ky.expand(kx.shape[0], -1))
+
+
+def velocity_symbol(kx: Float[Tensor, "Kx 1"], ky: Float[Tensor, "1 Ky"]) -> Complex[Tensor, "Kx Ky"]:
     """z_k / w_k: 1/(kx - i ky), and 1 at the mean, where w_0 stands for U + i V."""
-    k = torch.complex(kx + 0 * ky, 0 * kx - ky)
+    k = conjugate(kx, ky)
     return torch.where(k == 0, 1, 1 / k.where(k != 0, 1))
 
 
-def to_grid(spectrum: Complex[Tensor, "B F Kx Ky"], shape: tuple[int, ...]) -> Complex[Tensor, "B F X Y"]:
-    """exp(iK.x) times the field with these modes."""
-    rows = torch.fft.ifft(spectrum, n=shape[0], dim=-2, norm="forward")
-    grid: Tensor = torch.fft.ifft(rows, n=shape[1], dim=-1, norm="forward")
+def to_grid(spectrum: Complex[Tensor, "B F Kx Ky"], shape: tuple[int, ...]) -> Complex[Tensor, "B F Y X"]:
+    """exp(iK.x) times the field with these modes, y before x: every transform runs along contiguous numbers."""
+    lines = torch.fft.ifft(spectrum, n=shape[1], dim=-1, norm="forward")
+    grid: Tensor = torch.fft.ifft(lines.mT, n=shape[0], dim=-1, norm="forward")
     return grid
 
 
-def of_product(product: Complex[Tensor, "B F X Y"], modes: tuple[int, ...]) -> Complex[Tensor, "B F Kx Ky"]:
+def of_product(product: Complex[Tensor, "B F Y X"], modes: tuple[int, ...]) -> Complex[Tensor, "B F Kx Ky"]:
     """Modes -K..K of a product of two fields that both came from `to_grid`."""
     i, j = modes
-    columns = torch.fft.fft(product, dim=-1, norm="forward")[..., j : 3 * j + 1].contiguous()
-    spectrum: Tensor = torch.fft.fft(columns, dim=-2, norm="forward")[..., i : 3 * i + 1, :]
+    lines = torch.fft.fft(product, dim=-1, norm="forward")[..., i : 3 * i + 1].mT.contiguous()
+    spectrum: Tensor = torch.fft.fft(lines, dim=-1, norm="forward")[..., j : 3 * j + 1]
     return spectrum
 
 
 def hermitian(half: Complex[Tensor, "B F Kx Ky"]) -> Complex[Tensor, "B F Kx Ky"]:
     """h(k) + conj h(-k): twice the modes of the real part, exactly symmetric."""
-    return half + half.flip((-2, -1)).conj()
+    return half + torch.conj_physical(half.flip((-2, -1)))
 
 
 def analyse(field: Complex[Tensor, "B F X Y"], modes: tuple[int, ...]) -> Complex[Tensor, "B F Kx Ky"]:
