@@ -1,0 +1,163 @@
+"""The command `surrogates`: a table of commands, each imported only when it is called.
+
+Importing this module imports neither torch nor anything that does, so that `--help` is quick and `main` can still set what OpenMP
+and torch read when they load. A command's options are the parameters of its function, parsed by jsonargparse.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from errno import ENOSPC
+from importlib import import_module
+from inspect import signature
+from itertools import pairwise
+from types import TracebackType
+from typing import Any, NoReturn
+
+import surrogates
+from surrogates._machine import prepare_environment
+from surrogates.errors import nearest
+
+USAGE, INTERRUPTED = 2, 130
+RESUME = "what was written stays readable, and the same command goes on from there"
+
+
+@dataclass(frozen=True)
+class Command:
+    """`target` is "module:function"; `reads_argv` where that function takes the arguments unparsed."""
+
+    summary: str
+    target: str
+    reads_argv: bool = False
+
+
+@dataclass(frozen=True)
+class Group:
+    """Commands under one word: `surrogates data make`."""
+
+    summary: str
+    commands: Mapping[str, Command | Group]
+
+
+ROOT = Group(
+    "neural operators as flow and diffusion surrogates of PDEs",
+    {
+        "demo": Command("make turbulence, train a surrogate, roll it out, score it, write report.html", "surrogates.bench.demo:main"),
+        "data": Group(
+            "data sets",
+            {
+                "list": Command("the data sets that recipes declare", "surrogates.data.commands:list_datasets"),
+                "make": Command("generate a data set from its recipe; resumes where it was stopped", "surrogates.data.commands:make"),
+                "info": Command("describe a data set: fields, domain, splits, certificate", "surrogates.data.commands:info"),
+                "check": Command("verify the files of a data set against their checksums", "surrogates.data.commands:check"),
+            },
+        ),
+        "train": Command("train a surrogate from a configuration file", "surrogates.train.cli:main", reads_argv=True),
+        "rollout": Command("roll out a saved surrogate into a Zarr folder", "surrogates.forecast.commands:rollout"),
+        "bench": Group(
+            "benchmarks",
+            {
+                "list": Command("the suites that can be run", "surrogates.bench.commands:list_suites"),
+                "run": Command("run a suite and write its report", "surrogates.bench.commands:run"),
+            },
+        ),
+        "doctor": Command("print what a bug report needs: versions, devices, threads, extras", "surrogates.doctor:main", reads_argv=True),
+    },
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code: 0, 2 for what the user can mend, 130 for Ctrl-C."""
+    prepare_environment()
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words[:1] == ["--version"]:
+        print(f"surrogates {surrogates.__version__}")
+        return 0
+    try:
+        dispatch(ROOT, "surrogates", words)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        print(f"\ninterrupted: {RESUME}", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader went away, as in `surrogates data list | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (ImportError, KeyError, OSError, ValueError) as error:
+        if os.environ.get("SURROGATES_DEBUG") == "1" or not is_users(error):
+            raise
+        print(f"surrogates: error: {explain(error)}", file=sys.stderr)
+        return USAGE
+    return 0
+
+
+def dispatch(command: Command | Group, path: str, words: list[str]) -> None:
+    """Follow the words down the table and call what they lead to."""
+    if isinstance(command, Group):
+        if not words or words[0] in ("-h", "--help"):
+            print(overview(command, path))
+        elif words[0] in command.commands:
+            dispatch(command.commands[words[0]], f"{path} {words[0]}", words[1:])
+        else:
+            unknown(words[0], command, path)
+        return
+    module, _, name = command.target.partition(":")
+    function = getattr(import_module(module), name)
+    if command.reads_argv:
+        function(words)
+        return
+    from jsonargparse import auto_cli
+
+    auto_cli(function, args=_flags(function, words), prog=path)
+
+
+def overview(group: Group, path: str) -> str:
+    """The help of a group: its commands in columns."""
+    width = max(map(len, group.commands)) + 2
+    rows = [f"  {name:<{width}}{command.summary}" for name, command in group.commands.items()]
+    closing = f"`{path} COMMAND --help` tells the options of one. SURROGATES_DEBUG=1 shows the traceback of an error."
+    return "\n".join([f"usage: {path} COMMAND ...", "", group.summary, "", *rows, "", closing])
+
+
+def unknown(word: str, group: Group, path: str) -> NoReturn:
+    """Raise ValueError for a command that does not exist, with the nearest that does."""
+    raise ValueError(f"no command {word!r} among {path} {{{','.join(group.commands)}}}{nearest(word, group.commands)}")
+
+
+def is_users(error: BaseException) -> bool:
+    """Whether an error was raised by this package's own checks, or by the file system, and so is the user's to mend.
+
+    A KeyError that holds only a key explains nothing: it is a mistake of ours, not an answer.
+    """
+    if isinstance(error, KeyError) and " " not in str(error.args[0] if error.args else ""):
+        return False
+    return isinstance(error, OSError) or _raised_in(error.__traceback__).partition(".")[0] == "surrogates"
+
+
+def explain(error: BaseException) -> str:
+    """One line. The text of a KeyError is its argument, not the quoted form that str() gives."""
+    text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+    if isinstance(error, OSError) and error.errno == ENOSPC:
+        text += f"; {RESUME} once there is space"
+    return " ".join(text.split()) or type(error).__name__
+
+
+def _raised_in(traceback: TracebackType | None) -> str:
+    name = ""
+    while traceback is not None:
+        name = str(traceback.tb_frame.f_globals.get("__name__", ""))
+        traceback = traceback.tb_next
+    return name
+
+
+def _flags(function: Any, words: Sequence[str]) -> list[str]:
+    """`--flag` alone means `--flag true` for the parameters of `function` that are booleans."""
+    booleans = {f"--{p.name}" for p in signature(function).parameters.values() if p.annotation in (bool, "bool")}
+    out = []
+    for word, after in pairwise([*words, ""]):
+        out.append(word)
+        if word in booleans and after not in ("true", "false"):
+            out.append("true")
+    return out
