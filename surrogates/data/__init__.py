@@ -1,0 +1,11 @@
+"""Data: a recipe is generated into files in The Well's layout, which open as xarray and train as windows of a packed cache.
+
+`surrogates.data.module.DataModule` is not imported here, since it needs lightning.
+"""
+
+from surrogates.data.files import open_dataset
+from surrogates.data.recipe import Recipe, load_recipe
+from surrogates.data.splits import by_parameter, by_time, by_trajectory, split_of
+from surrogates.data.windows import Batch, Order, Windows
+
+__all__ = ["Batch", "Order", "Recipe", "Windows", "by_parameter", "by_time", "by_trajectory", "load_recipe", "open_dataset", "split_of"]

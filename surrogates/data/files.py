@@ -1,0 +1,101 @@
+"""Opening a data set, known by name (<data root>/<name>/<size>/data/<split>/*.hdf5) or by the path of a file or folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from surrogates import catalog
+from surrogates.data.layout import PART
+from surrogates.data.read import RESUME, read_file
+from surrogates.errors import nearest
+from surrogates.interchange import TIME, TRAJECTORY
+
+SPLITS = ("train", "valid", "test")
+SIZES = ("tiny", "small", "full")
+SUFFIXES = (".hdf5", ".h5")
+SPLIT, ALL = "split", "all"
+
+
+def open_dataset(
+    name_or_path: str | Path, split: str | None = None, *, size: str | None = None, partial: bool = False, verify: bool = False
+) -> xr.Dataset:
+    """A data set, made before by `surrogates data make`, or any file or folder in The Well's layout.
+
+    `split` is "train", "valid" or "test"; None joins them, with a coordinate "split" on the trajectories. Of several sizes the
+    largest that was made is opened unless `size` says which. `partial=True` opens the complete trajectories of an unfinished one;
+    `verify=True` compares the arrays with their checksum. Raises ValueError where there is nothing to open, or it is not sound.
+    """
+    folder = locate(name_or_path, size)
+    found = files_of(folder, partial)
+    if split is not None and split not in found:
+        raise ValueError(f"{folder} has no split {split!r}; it has {list(found)}{nearest(split, found)}")
+    parts = []
+    for name, paths in found.items():
+        for path in paths if split in (None, name) else ():
+            part = read_file(path, partial=partial, verify=verify)
+            labels = {} if split or name == ALL else {SPLIT: (TRAJECTORY, [name] * part.sizes[TRAJECTORY])}
+            parts.append(part.assign_coords(labels))
+    joined = join(parts)
+    return joined.assign_attrs({SPLIT: split or "", **({"size": folder.name} if folder.name in SIZES else {})})
+
+
+def locate(name_or_path: str | Path, size: str | None = None) -> Path:
+    """The file, or folder with `data/<split>`, that a name or path stands for. Raises ValueError, saying what makes it."""
+    path, text, root = Path(name_or_path).expanduser(), str(name_or_path), catalog.data_root()
+    made = [s for s in reversed(SIZES) if (root / text / s / "data").is_dir()]
+    if made and size in (None, *made):
+        return root / text / (size or made[0])
+    if path.suffix in SUFFIXES or "/" in text or "\\" in text or (path.is_dir() and size is None):
+        if not path.exists():
+            raise ValueError(f"{path}: no such file or folder")
+        return path
+    known = catalog.names("datasets")
+    if text not in known:
+        raise ValueError(f"no data set {text!r} under {root} and no recipe of that name among {known}{nearest(text, known)}")
+    label = f"{text!r} of size {size!r}" if size else f"{text!r}"
+    raise ValueError(f"{label} has not been made under {root}; run `surrogates data make {text}{f' --size {size}' if size else ''}`")
+
+
+def files_of(folder: Path, partial: bool = False) -> dict[str, list[Path]]:
+    """The files of each split. Raises ValueError where there are none, or where they are unfinished and `partial` is not set."""
+    if folder.is_file():
+        return {folder.parent.name if folder.parent.name in SPLITS else ALL: [folder]}
+    base = folder / "data" if (folder / "data").is_dir() else folder
+    homes = {s: base / s for s in SPLITS if (base / s).is_dir()} or {base.name if base.name in SPLITS else ALL: base}
+    out: dict[str, list[Path]] = {}
+    for split, home in homes.items():
+        visible = sorted(p for p in home.iterdir() if not p.name.startswith("."))
+        parts = [p for p in visible if p.suffix == PART]
+        if parts and not partial:
+            raise ValueError(f"{parts[0]} is unfinished; {RESUME}")
+        found = [p for p in visible if p.suffix in SUFFIXES] + parts
+        if found:
+            out[split] = found
+    if not out:
+        raise ValueError(f"{folder} holds no {' or '.join(SUFFIXES)} file, neither itself nor under data/<split>")
+    return out
+
+
+def join(parts: Sequence[xr.Dataset]) -> xr.Dataset:
+    """Along trajectories. Raises ValueError where they differ in grid, fields, step or length."""
+    first = parts[0]
+    if len(parts) == 1:
+        return first
+    for other in parts[1:]:
+        for what in ("domain", "fields", "dt"):
+            if other.attrs[what] != first.attrs[what]:
+                raise ValueError(f"the files of one data set differ in {what}: {first.attrs[what]} and {other.attrs[what]}")
+        if other.sizes[TIME] != first.sizes[TIME]:
+            raise ValueError(f"the files of one data set differ in length: {first.sizes[TIME]} and {other.sizes[TIME]} frames")
+    together = xr.concat(list(parts), dim=TRAJECTORY, data_vars="minimal", coords="minimal", compat="override", join="override")
+    together.attrs = {k: v for k, v in first.attrs.items() if k != "checksum"}
+    if all("checksum" in p.attrs for p in parts):
+        together.attrs["checksum"] = sha256("".join(p.attrs["checksum"] for p in parts).encode()).hexdigest()
+    if len(np.unique(together[TRAJECTORY].values)) < together.sizes[TRAJECTORY]:
+        together = together.assign_coords({TRAJECTORY: np.arange(together.sizes[TRAJECTORY])})
+    return together
