@@ -6,6 +6,7 @@ stranger's file cannot name code to run.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import importlib
 import inspect
@@ -20,7 +21,14 @@ PACKAGE = "surrogates"
 
 
 def recorded(cls: T) -> T:
-    """Class decorator: keep the arguments of `__init__` in `self.arguments`, by name, defaults included."""
+    """Class decorator: keep the arguments of `__init__` in `self.arguments`, by name, defaults included.
+
+    A dataclass keeps them already, as its fields; nothing is added to its instances.
+    """
+    cls.is_recorded = True  # type: ignore[attr-defined]
+    if dataclasses.is_dataclass(cls):
+        cls.arguments = property(lambda self: {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.init})  # type: ignore[attr-defined]
+        return cls
     init = cls.__init__  # type: ignore[misc]
     signature = inspect.signature(init)
 
@@ -34,7 +42,6 @@ def recorded(cls: T) -> T:
         init(self, *args, **kwargs)
 
     cls.__init__ = wrapped  # type: ignore[misc]
-    cls.is_recorded = True  # type: ignore[attr-defined]
     return cls
 
 
