@@ -1,26 +1,46 @@
 """Metrics: statistics that add, values derived last, one idea a file; `score` applies them to a forecast and its truth."""
 
+from surrogates.metrics.budget import Budget
 from surrogates.metrics.correlation import Correlation, VorticityCorrelation
 from surrogates.metrics.crps import FairCRPS
+from surrogates.metrics.divergence import DivergenceDefect
+from surrogates.metrics.energy_score import EnergyScore
 from surrogates.metrics.lifetimes import lifetimes
 from surrogates.metrics.nrmse import NRMSE
 from surrogates.metrics.quantity import Quantity, ScoreMetric
-from surrogates.metrics.score import score, standard
+from surrogates.metrics.rank import RankHistogram
+from surrogates.metrics.score import score
+from surrogates.metrics.shells import shell_spectrum, shell_wavenumbers
+from surrogates.metrics.spectrum import EnergySpectrum, EnstrophySpectrum, log_spectral_distance
 from surrogates.metrics.spread_skill import SpreadSkill
+from surrogates.metrics.standard import standard
 from surrogates.metrics.summary import in_units_of, paired_bootstrap, spread_skill_curve, time_above, time_below
+from surrogates.metrics.vorticity import curl
+from surrogates.metrics.vrmse import VRMSE
 
 __all__ = [
     "NRMSE",
+    "VRMSE",
+    "Budget",
     "Correlation",
+    "DivergenceDefect",
+    "EnergyScore",
+    "EnergySpectrum",
+    "EnstrophySpectrum",
     "FairCRPS",
     "Quantity",
+    "RankHistogram",
     "ScoreMetric",
     "SpreadSkill",
     "VorticityCorrelation",
+    "curl",
     "in_units_of",
     "lifetimes",
+    "log_spectral_distance",
     "paired_bootstrap",
     "score",
+    "shell_spectrum",
+    "shell_wavenumbers",
     "spread_skill_curve",
     "standard",
     "time_above",

@@ -38,9 +38,10 @@ def moments(p: Float[Tensor, "B T C *X"], y: Float[Tensor, "B T C *X"], domain: 
 def central(statistics: Statistics) -> Central:
     """Variances and covariance from the raw moments."""
     p, y, pp, yy, py = (statistics[n] / statistics["volume"] for n in ("p", "y", "pp", "yy", "py"))
-    return Central(_variance(p, pp), _variance(y, yy), py - p * y)
+    return Central(variance(p, pp), variance(y, yy), py - p * y)
 
 
-def _variance(mean: Tensor, square: Tensor) -> Tensor:
-    variance = square - mean.square()
-    return torch.where(variance <= CONSTANT * square, 0.0, variance)
+def variance(mean: Tensor, square: Tensor) -> Tensor:
+    """<y^2> - <y>^2, zero below the rounding of its terms."""
+    difference = square - mean.square()
+    return torch.where(difference <= CONSTANT * square, 0.0, difference)

@@ -56,9 +56,9 @@ def mean_of(prediction: Float[Tensor, "B M T C *X"]) -> Float[Tensor, "B T C *X"
     return prediction.double().mean(1)
 
 
-def by_field(sums: Float[Tensor, "B T C"], fields: Fields) -> Float[Tensor, "B T F"]:
+def by_field(sums: Float[Tensor, "B T C ..."], fields: Fields) -> Float[Tensor, "B T F ..."]:
     """Sums over the channels of each field: its components and levels together."""
-    return torch.stack([sums[..., fields.slice(name)].sum(-1) for name in fields.names], -1)
+    return torch.stack([sums[:, :, fields.slice(name)].sum(2) for name in fields.names], 2)
 
 
 def failed_as(worst: float, value: Tensor, sums: Tensor) -> Tensor:

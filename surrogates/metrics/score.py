@@ -7,29 +7,23 @@ answer. A member has failed from its first frame that is not finite; `failed` co
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
 
-import numpy as np
 import torch
 import xarray as xr
 from torch import Tensor
 
 from surrogates.contracts import Conditions
-from surrogates.domains import Box
 from surrogates.fields import Fields
-from surrogates.interchange import LEAD, MEMBER, TIME, TRAJECTORY, conditions_of, domain_of, fields_of, from_xarray
+from surrogates.interchange import MEMBER, TIME, TRAJECTORY, conditions_of, domain_of, fields_of, from_xarray
 from surrogates.metrics.align import aligned
-from surrogates.metrics.correlation import Correlation, VorticityCorrelation
-from surrogates.metrics.crps import FairCRPS
+from surrogates.metrics.label import labelled
 from surrogates.metrics.lifetimes import lifetimes
-from surrogates.metrics.nrmse import NRMSE
-from surrogates.metrics.quantity import CHANNEL, FIELD, Quantity, ScoreMetric
-from surrogates.metrics.spread_skill import SpreadSkill
+from surrogates.metrics.quantity import Quantity, ScoreMetric
+from surrogates.metrics.standard import standard
 
 CHUNK = 2**22  # float64 values of the forecast in memory at a time: 32 MB, and a few times that in temporaries
-CARRIED = ("lyapunov_time", "turnover_time", "scored_time", "dataset", "split", "checksum")
 
 
 def score(
@@ -66,19 +60,9 @@ def score(
             parts.append({**values, "failed": lost.sum(1)})
         rows.append({name: torch.cat([part[name] for part in parts], 1).cpu() for name in parts[0]})
     arrays = {name: torch.cat([row[name] for row in rows]).numpy() for name in rows[0]}
-    scores = _dataset(arrays, quantities, forecast, truth, fields)
+    scores = labelled(arrays, quantities, forecast, truth)
     scores.attrs.update(metrics=json.dumps({m.name: {n: q.formula for n, q in m.quantities.items()} for m in metrics}), members=members)
     return scores.merge(lifetimes(scores, climatology), combine_attrs="override")
-
-
-def standard(fields: Fields, domain: Box, members: int) -> tuple[ScoreMetric, ...]:
-    """The metrics that apply: a velocity's vorticity where it has one component an axis, an ensemble's spread where there is one."""
-    metrics: list[ScoreMetric] = [NRMSE(fields), Correlation(fields), FairCRPS()]
-    if "velocity" in fields.names and domain.dim > 1 and fields["velocity"].components == domain.axes and not fields["velocity"].levels:
-        metrics += [VorticityCorrelation(fields)]
-    if members > 1:
-        metrics += [SpreadSkill()]
-    return tuple(metrics)
 
 
 def evaluate(metrics: Sequence[ScoreMetric], prediction: Tensor, truth: Tensor, conditions: Conditions) -> dict[str, Tensor]:
@@ -115,43 +99,3 @@ def _quantities(metrics: Sequence[ScoreMetric]) -> dict[str, Quantity]:
                 raise ValueError(f"two metrics yield {name!r}; score them in two calls")
             quantities[name] = quantity
     return quantities
-
-
-def _dataset(
-    values: Mapping[str, np.ndarray], quantities: Mapping[str, Quantity], forecast: xr.Dataset, truth: xr.Dataset, fields: Fields
-) -> xr.Dataset:
-    data = {}
-    for name, array in values.items():
-        q = quantities[name]
-        data[name] = ((TRAJECTORY, LEAD, *q.dims), array, {"long_name": q.formula, "units": _units(q, fields)})
-    coords = _coordinates(forecast, truth, fields)
-    carried = {name: truth.attrs[name] for name in CARRIED if name in truth.attrs}
-    return xr.Dataset(data, coords, carried)
-
-
-def _coordinates(forecast: xr.Dataset, truth: xr.Dataset, fields: Fields) -> dict[str, Any]:
-    lead = forecast[LEAD].values.astype(float)
-    limit = float(truth.attrs.get("scored_time", np.inf))
-    coords: dict[str, Any] = {
-        TRAJECTORY: forecast[TRAJECTORY].variable,
-        LEAD: (LEAD, lead, forecast[LEAD].attrs),
-        TIME: (LEAD, truth[TIME].values, truth[TIME].attrs),
-        "scored": (LEAD, lead <= limit * (1 + 1e-9), {"long_name": "lead within the time to which the truth is certified"}),
-        CHANNEL: list(fields.channels),
-        "field_of_channel": (CHANNEL, [f.name for f in fields for _ in f.channels]),
-        FIELD: list(fields.names),
-    }
-    for unit in ("lyapunov", "turnover"):
-        if f"{unit}_time" in truth.attrs:
-            coords[f"lead_{unit}"] = (LEAD, lead / float(truth.attrs[f"{unit}_time"]), {"long_name": f"lead in {unit} times", "units": "1"})
-    parameters = {n: (TRAJECTORY, c.values, c.attrs) for n, c in truth.coords.items() if c.attrs.get("role") == "parameter"}
-    return {**coords, **{str(n): c for n, c in parameters.items() if c[1].ndim}}
-
-
-def _units(quantity: Quantity, fields: Fields) -> str:
-    """One unit, or one a channel (a field) where they differ."""
-    if not quantity.power:
-        return "1"
-    units = fields.units if CHANNEL in quantity.dims else tuple(f.units for f in fields)
-    raised = [u if quantity.power == 1 or u == "1" else f"({u}){quantity.power}" for u in units]
-    return raised[0] if len(set(raised)) == 1 else ", ".join(raised)
