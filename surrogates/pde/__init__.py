@@ -2,6 +2,7 @@
 
 from surrogates.pde.baselines import Climatology, Persistence
 from surrogates.pde.burgers import Burgers
+from surrogates.pde.crank_nicolson import rk4_crank_nicolson
 from surrogates.pde.etd import etdrk2, etdrk4
 from surrogates.pde.kdv import KdV
 from surrogates.pde.kolmogorov import Kolmogorov
@@ -22,5 +23,6 @@ __all__ = [
     "etdrk2",
     "etdrk4",
     "lyapunov_exponent",
+    "rk4_crank_nicolson",
     "turnover_time",
 ]

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from surrogates.pde.etd import Scheme, etdrk4
 from surrogates.pde.line import Line
-from surrogates.pde.spectral import Parameters
+from surrogates.pde.spectral import Constant, Parameters
 from surrogates.record import recorded
 
 
@@ -29,7 +29,7 @@ class Burgers(Line):
         max_dt: float,
         scheme: Scheme = etdrk4,
         dtype: torch.dtype | str | None = None,
-        viscosity: float | None = None,
+        viscosity: Constant = None,
     ) -> None:
         super().__init__(resolution, max_dt, scheme, dtype, {"viscosity": viscosity})
 

@@ -18,7 +18,9 @@ from surrogates.domains import Box
 from surrogates.noise import SeededNoise
 
 
-def random_field(domain: Box, trajectories: Sequence[int], seed: int, *, peak: float, draw: int = 0) -> tuple[Float[Tensor, "B 1 *Y"], Box]:
+def random_field(
+    domain: Box, trajectories: Sequence[int], seed: int, *, peak: float | int, draw: int = 0
+) -> tuple[Float[Tensor, "B 1 *Y"], Box]:
     """A field of zero mean and unit variance, float64, on the coarse box that carries it. Raises ValueError for peak <= 0."""
     if not peak > 0:
         raise ValueError(f"peak must be a positive number of waves in the box, got {peak}")
@@ -37,13 +39,15 @@ def unit(u: Float[Tensor, "B C *X"]) -> Float[Tensor, "B C *X"]:
     return u / (u**2).sum(1, keepdim=True).flatten(1).mean(1).sqrt().reshape(-1, *(1,) * (u.ndim - 1))
 
 
-def scalar(domain: Box, trajectories: Sequence[int], seed: int, *, peak: float, rms: float, draw: int = 0) -> Float[Tensor, "B 1 *X"]:
+def scalar(
+    domain: Box, trajectories: Sequence[int], seed: int, *, peak: float | int, rms: float | int, draw: int = 0
+) -> Float[Tensor, "B 1 *X"]:
     """A scalar of zero mean and given root mean square."""
     u, box = random_field(domain, trajectories, seed, peak=peak, draw=draw)
     return rms * box.resample(u, domain.shape)
 
 
-def flow(domain: Box, trajectories: Sequence[int], seed: int, *, peak: float, rms: float) -> Float[Tensor, "B 2 X Y"]:
+def flow(domain: Box, trajectories: Sequence[int], seed: int, *, peak: float | int, rms: float | int) -> Float[Tensor, "B 2 X Y"]:
     """A plane velocity without divergence or mean; `rms` is that of |u|."""
     psi, box = random_field(domain, trajectories, seed, peak=peak)
     u = torch.cat([box.derivative(psi, 1), -box.derivative(psi, 0)], 1)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from surrogates.pde.etd import Scheme, etdrk4
 from surrogates.pde.line import Line
-from surrogates.pde.spectral import Parameters
+from surrogates.pde.spectral import Constant, Parameters
 from surrogates.record import recorded
 
 
@@ -32,7 +32,7 @@ class KdV(Line):
         max_dt: float,
         scheme: Scheme = etdrk4,
         dtype: torch.dtype | str | None = None,
-        dispersion: float | None = 1.0,
+        dispersion: Constant = 1.0,
     ) -> None:
         super().__init__(resolution, max_dt, scheme, dtype, {"dispersion": dispersion})
 

@@ -23,7 +23,7 @@ from surrogates.fields import Field, Fields
 from surrogates.pde import plane
 from surrogates.pde.etd import Nonlinear, Scheme, etdrk4
 from surrogates.pde.initial import flow
-from surrogates.pde.spectral import Parameters, Spectral, column, cutoff
+from surrogates.pde.spectral import Constant, Parameters, Spectral, column, cutoff
 from surrogates.record import recorded
 
 VELOCITY = Field("velocity", components=("x", "y"), long_name="velocity")
@@ -47,10 +47,10 @@ class Kolmogorov(Spectral):
         max_dt: float,
         scheme: Scheme = etdrk4,
         dtype: torch.dtype | str | None = None,
-        viscosity: float | None = None,
-        drag: float | None = 0.1,
-        forcing: float | None = 1.0,
-        wavenumber: float | None = 4,
+        viscosity: Constant = None,
+        drag: Constant = 0.1,
+        forcing: Constant = 1.0,
+        wavenumber: Constant = 4,
     ) -> None:
         super().__init__(
             resolution, max_dt, scheme, dtype, {"viscosity": viscosity, "drag": drag, "forcing": forcing, "wavenumber": wavenumber}
@@ -70,7 +70,7 @@ class Kolmogorov(Spectral):
         return velocity(spectrum, box, shape)
 
     def initial(
-        self, domain: Box, trajectories: Sequence[int], seed: int, *, peak: float = 4.0, rms: float = 1.0
+        self, domain: Box, trajectories: Sequence[int], seed: int, *, peak: float | int = 4.0, rms: float | int = 1.0
     ) -> Float[Tensor, "B 2 X Y"]:
         """Random flows, float64, one a trajectory: energy around `peak` waves in the box, `rms` of |u|, no mean."""
         return flow(domain, trajectories, seed, peak=peak, rms=rms)

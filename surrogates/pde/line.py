@@ -53,7 +53,7 @@ class Line(Spectral):
         return u
 
     def initial(
-        self, domain: Box, trajectories: Sequence[int], seed: int, *, peak: float = 3.0, rms: float = 1.0
+        self, domain: Box, trajectories: Sequence[int], seed: int, *, peak: float | int = 3.0, rms: float | int = 1.0
     ) -> Float[Tensor, "B 1 X"]:
         """Random smooth states, float64, one a trajectory: zero mean, amplitudes exp(-3/4 (k/peak)^2), k in waves of the box."""
         return scalar(domain, trajectories, seed, peak=peak, rms=rms)

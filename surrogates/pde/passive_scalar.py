@@ -20,7 +20,7 @@ from surrogates.pde import plane
 from surrogates.pde.etd import Nonlinear, Scheme, etdrk4
 from surrogates.pde.initial import flow, scalar
 from surrogates.pde.kolmogorov import VELOCITY, forcing_modes, velocity, vorticity
-from surrogates.pde.spectral import Parameters, Spectral, column, cutoff
+from surrogates.pde.spectral import Constant, Parameters, Spectral, column, cutoff
 from surrogates.record import recorded
 
 
@@ -41,11 +41,11 @@ class PassiveScalar(Spectral):
         max_dt: float,
         scheme: Scheme = etdrk4,
         dtype: torch.dtype | str | None = None,
-        viscosity: float | None = None,
-        diffusivity: float | None = None,
-        drag: float | None = 0.1,
-        forcing: float | None = 1.0,
-        wavenumber: float | None = 4,
+        viscosity: Constant = None,
+        diffusivity: Constant = None,
+        drag: Constant = 0.1,
+        forcing: Constant = 1.0,
+        wavenumber: Constant = 4,
     ) -> None:
         flow_parameters = {"viscosity": viscosity, "drag": drag, "forcing": forcing, "wavenumber": wavenumber}
         super().__init__(resolution, max_dt, scheme, dtype, {**flow_parameters, "diffusivity": diffusivity})
@@ -76,7 +76,7 @@ class PassiveScalar(Spectral):
         return torch.cat([velocity(spectrum[:, :1], box, shape), plane.synthesise(spectrum[:, 1:], shape).real], 1)
 
     def initial(
-        self, domain: Box, trajectories: Sequence[int], seed: int, *, peak: float = 4.0, rms: float = 1.0
+        self, domain: Box, trajectories: Sequence[int], seed: int, *, peak: float | int = 4.0, rms: float | int = 1.0
     ) -> Float[Tensor, "B 3 X Y"]:
         """Random flows beside independent random tracers of zero mean and unit variance, float64, one a trajectory."""
         tracer = scalar(domain, trajectories, seed, peak=peak, rms=1.0, draw=1)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, TypeAlias
 
 import torch
 from jaxtyping import Complex, Float
@@ -20,7 +20,8 @@ from surrogates.domains import Box
 from surrogates.fields import Fields
 from surrogates.pde.etd import Advance, Nonlinear, Scheme
 
-Parameters = Mapping[str, Tensor]  # float64, (B,) or (1,)
+Parameters: TypeAlias = Mapping[str, Tensor]  # float64, (B,) or (1,)
+Constant: TypeAlias = float | int | None
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Spectral:
         max_dt: float,
         scheme: Scheme,
         dtype: torch.dtype | str | None,
-        parameters: Mapping[str, float | None],
+        parameters: Mapping[str, Constant],
     ) -> None:
         if not max_dt > 0:
             raise ValueError(f"max_dt must be positive, got {max_dt}")
@@ -63,7 +64,7 @@ class Spectral:
             raise ValueError(f"resolution {self.resolution} needs {self.dim} entries, or one number for all axes")
         self.max_dt = float(max_dt)
         self.scheme = scheme
-        self.dtype = getattr(torch, dtype) if isinstance(dtype, str) else dtype
+        self.dtype = getattr(torch, dtype, dtype) if isinstance(dtype, str) else dtype
         if self.dtype not in (None, torch.float32, torch.float64):
             raise ValueError(f"dtype must be 'float32', 'float64' or None, got {dtype!r}")
         self.constants = dict(parameters)
@@ -152,7 +153,7 @@ class Spectral:
         """The plans for these conditions: remembered, unless gradients flow to the parameters."""
         if conditions.parameters.requires_grad:
             return self.make_plan(conditions, box, w)
-        key = (box, w.dtype, w.device, conditions.names)
+        key = (box, w.shape[1:], w.dtype, w.device, conditions.names)
         for known, dt, p, plans in self._plans:
             if known == key and same(dt, conditions.dt) and same(p, conditions.parameters):
                 return plans
@@ -174,6 +175,11 @@ class Spectral:
             everyone = len(index) == len(counts)
             q = p if everyone else {name: v if len(v) == 1 else v[index.to(v.device)] for name, v in p.items()}
             L, N = self.terms(box, {name: shared(v) for name, v in q.items()}, w.dtype, w.device)
+            if L.shape[1:] != w.shape[1:]:
+                raise ValueError(
+                    f"a state on {tuple(w.shape[1:])} modes was begun with another grid than {box.shape}, whose solver carries "
+                    f"{tuple(L.shape[1:])}; begin again, or give the solver a resolution of its own"
+                )
             advance = self.scheme(L, shared(dt[index] / n), w.dtype)
             plans.append(Plan(None if everyone else index.to(w.device), n, advance, N))
         return plans
