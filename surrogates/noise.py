@@ -64,4 +64,5 @@ class AtStep:
 
 def uniform(noise: Draws, like: Tensor, *, draw: int) -> Tensor:
     """Uniform draws on (0, 1) shaped as `like`, through the normal distribution function."""
-    return torch.special.ndtr(noise(like, draw=draw).double()).clamp(2**-25, 1 - 2**-24).to(like.dtype)
+    u: Tensor = torch.special.ndtr(noise(like, draw=draw).double())
+    return u.clamp(2**-25, 1 - 2**-24).to(like.dtype)

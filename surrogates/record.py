@@ -92,7 +92,7 @@ def _find(path: str) -> Callable[..., Any]:
     if module != PACKAGE and not module.startswith(PACKAGE + "."):
         raise ValueError(f"{path!r} lies outside the package {PACKAGE!r} and is not built; only its own classes are")
     try:
-        found = getattr(importlib.import_module(module), name)
+        found: Callable[..., Any] = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
         raise ValueError(f"{path!r} is unknown to this version of {PACKAGE}: {error}") from error
     if not callable(found) or getattr(found, "__module__", "") != module:

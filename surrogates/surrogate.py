@@ -14,13 +14,15 @@ Palmer et al., ECMWF Technical Memorandum 598, 2009). Each z_n is still a standa
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from surrogates.contracts import Conditions, Constraint, Draws, Noise, State
+from surrogates.contracts import Conditions, Constraint, Draws, Noise, Refiner, State
 from surrogates.domains import Box
 from surrogates.fields import Fields
 from surrogates.noise import AtStep
@@ -144,8 +146,7 @@ class Surrogate(nn.Module):
             return (generated - truth).square().flatten(1).mean(1)
         with torch.no_grad():
             context, embedding, first = self.prepare(past, conditions, guess)
-        loss: Tensor = self.refiner.loss(truth, first, context, embedding, conditions.domain, noise)
-        return loss
+        return cast(Refiner, self.refiner).loss(truth, first, context, embedding, conditions.domain, noise)
 
     def prepare(
         self, past: Float[Tensor, "B H C *X"], conditions: Conditions, guess: nn.Module | None = None
@@ -185,7 +186,7 @@ class Surrogate(nn.Module):
             frames.append(self.constraint(u, reference, conditions.after(j + 1), past))
         return torch.stack(frames, 1), reference
 
-    def _correct(self, last: Tensor, state: State, conditions: Conditions):  # type: ignore[no-untyped-def]
+    def _correct(self, last: Tensor, state: State, conditions: Conditions) -> Callable[[Tensor], Tensor]:
         def correct(generated: Tensor) -> Tensor:
             future = self.target.decode(generated, last, self.normaliser)
             future, _ = self._constrain(future, last[:, None], state, conditions)

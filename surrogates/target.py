@@ -30,6 +30,10 @@ class Target(Protocol):
     ) -> Float[Tensor, "B T C *X"]: ...
 
 
+def _frames(generated: Float[Tensor, "B TC *X"], last: Float[Tensor, "B C *X"]) -> Float[Tensor, "B T C *X"]:
+    return generated.reshape(len(generated), -1, *last.shape[1:])
+
+
 @recorded
 class Tendency:
     """Generate normalised increments; the identity forecast is then close to zero and the network sees unit variance."""
@@ -44,7 +48,7 @@ class Tendency:
     def decode(
         self, generated: Float[Tensor, "B TC *X"], last: Float[Tensor, "B C *X"], normaliser: Normaliser
     ) -> Float[Tensor, "B T C *X"]:
-        increments = normaliser.decode_tendency(generated.unflatten(1, (-1, last.shape[1])))
+        increments = normaliser.decode_tendency(_frames(generated, last))
         return last[:, None] + increments.cumsum(1)
 
 
@@ -61,4 +65,4 @@ class Absolute:
     def decode(
         self, generated: Float[Tensor, "B TC *X"], last: Float[Tensor, "B C *X"], normaliser: Normaliser
     ) -> Float[Tensor, "B T C *X"]:
-        return normaliser.decode(generated.unflatten(1, (-1, last.shape[1])))
+        return normaliser.decode(_frames(generated, last))

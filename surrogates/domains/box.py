@@ -179,7 +179,8 @@ class Box:
         if n % 2 == 0 and order % 2:
             k[-1] = 0
         symbol = ((1j * k) ** order).to(u.dtype.to_complex()).reshape(-1, *(1,) * (self.dim - 1 - axis))
-        return torch.fft.irfft(torch.fft.rfft(u, dim=2 + axis) * symbol, n=n, dim=2 + axis)
+        derivative: Tensor = torch.fft.irfft(torch.fft.rfft(u, dim=2 + axis) * symbol, n=n, dim=2 + axis)
+        return derivative
 
     def gradient(self, u: Float[Tensor, "B 1 *X"]) -> Float[Tensor, "B D *X"]:
         """The gradient of a scalar."""
@@ -212,7 +213,8 @@ class Box:
             return u
         dims = tuple(range(2, 2 + self.dim))
         spectrum = resize_spectrum(torch.fft.rfftn(u, dim=dims, norm="forward"), self.shape, tuple(shape))
-        return torch.fft.irfftn(spectrum, s=tuple(shape), dim=dims, norm="forward")
+        resampled: Tensor = torch.fft.irfftn(spectrum, s=tuple(shape), dim=dims, norm="forward")
+        return resampled
 
     # -- storage -----------------------------------------------------------------------------------------------
 

@@ -25,10 +25,10 @@ import surrogates
 from surrogates.contracts import Conditions, Step
 from surrogates.domains import Box
 from surrogates.forecast.blowup import REASONS, judge
+from surrogates.forecast.identity import identity
 from surrogates.forecast.sinks import FAILED_REASON, FAILED_STEP, MemorySink, Sink, ZarrSink
 from surrogates.interchange import conditions_of, from_xarray, parameters_of, to_xarray, trajectories_of
 from surrogates.noise import SeededNoise
-from surrogates.record import describe
 from surrogates.rollout import begin, bundles
 
 GROUP, CHUNK = 16, 16
@@ -225,13 +225,8 @@ def _fingerprint(plan: Plan, members: int | None) -> dict[str, Any]:
     digest = hashlib.sha256(plan.past.contiguous().numpy().tobytes())
     digest.update(b"".join(v.numpy().tobytes() for v in (conditions.parameters, conditions.time, conditions.dt)))
     digest.update(json.dumps([box.to_json(), conditions.names]).encode())
-    weights = hashlib.sha256()
-    if isinstance(plan.step, nn.Module):
-        for key, value in sorted(plan.step.state_dict().items()):
-            weights.update(key.encode() + value.detach().cpu().contiguous().numpy().tobytes())
     return {
-        "step": describe(plan.step) if hasattr(plan.step, "arguments") else type(plan.step).__qualname__,
-        "weights": weights.hexdigest()[:16],
+        **identity(plan.step),
         "initial state": digest.hexdigest()[:16],
         "trajectories": list(plan.trajectories),
         "members": members,

@@ -180,4 +180,5 @@ def open_forecast(path: str | os.PathLike[str]) -> xr.Dataset:
         raise ValueError(f"{path} is not a forecast: it has no {RUN}; `surrogates rollout --out` writes one")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return xr.open_zarr(str(path), consolidated=False)
+        forecast: xr.Dataset = xr.open_zarr(str(path), consolidated=False)
+    return forecast
