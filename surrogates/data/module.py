@@ -14,7 +14,9 @@ from typing import Any
 
 import torch
 import xarray as xr
+from jaxtyping import Int64
 from lightning.pytorch import LightningDataModule
+from torch import Tensor
 
 from surrogates.data.files import open_dataset
 from surrogates.data.splits import split_of
@@ -29,19 +31,21 @@ from surrogates.normalise import Normaliser
 class TrainingBatches:
     """Batches of `windows` in the order of (seed, step), one epoch an iteration; stateful as Lightning's checkpoints know it."""
 
-    def __init__(self, windows: Windows, batch_size: int, seed: int) -> None:
+    def __init__(self, windows: Windows, batch_size: int, seed: int, chosen: Int64[Tensor, " N"] | None = None) -> None:
+        """`chosen` are the windows to train on, all of them unless given."""
         self.windows = windows
-        self.order = Order(len(windows), batch_size, seed)
+        self.chosen = torch.arange(len(windows)) if chosen is None else chosen
+        self.order = Order(len(self.chosen), batch_size, seed)
         self.step = 0
 
     def __len__(self) -> int:
-        return max(1, len(self.windows) // self.order.batch_size)
+        return max(1, len(self.chosen) // self.order.batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
         """The batches up to the end of the current epoch."""
         for _ in range(len(self) - self.step % len(self)):
             self.step += 1
-            yield self.windows.batch(self.order(self.step - 1))
+            yield self.windows.batch(self.chosen[self.order(self.step - 1)])
 
     def state_dict(self) -> dict[str, int]:
         return {"step": self.step}
@@ -69,7 +73,8 @@ class EvenBatches:
 class DataModule(LightningDataModule):
     """Training and validation batches of a data set: its name or path, a Dataset in memory, or a mapping of splits to Datasets.
 
-    `validation` is the number of validation windows. Before any training it tells `fields`, `domain`, `dt`, `parameter_names`,
+    `validation` is the number of validation windows. `fold` (k, n) trains on the trajectories whose id is k modulo n alone; statistics
+    are still those of the whole training split, so that models of different folds share them. Before any training it tells `fields`, `domain`, `dt`, `parameter_names`,
     `normaliser` (from the training split alone) and `checksum`. Raises ValueError for data that are not there or not sound.
     """
 
@@ -85,13 +90,17 @@ class DataModule(LightningDataModule):
         stride: int = 1,
         subsample: int = 1,
         validation: int = 128,
+        fold: tuple[int, int] | None = None,
     ) -> None:
         super().__init__()
+        if fold is not None and not 0 <= fold[0] < fold[1]:
+            raise ValueError(f"fold is {list(fold)} but must be [k, n] with 0 <= k < n, such as [0, 2] for every other trajectory")
         if batch_size < 1 or validation < 1:
             raise ValueError(f"batch_size and validation must be at least 1, got {batch_size} and {validation}")
         self.dataset: str | dict[str, xr.Dataset] = split_of(dataset) if isinstance(dataset, xr.Dataset) else dataset
         self.history, self.bundle, self.batch_size, self.size = history, bundle, batch_size, size
         self.seed, self.stride, self.subsample, self.validation = seed, stride, subsample, validation
+        self.fold = fold
         self._windows: dict[str, Windows] = {}
         self._normaliser: Normaliser | None = None
 
@@ -124,7 +133,21 @@ class DataModule(LightningDataModule):
         return self.dataset[split]
 
     def train_dataloader(self) -> TrainingBatches:
-        return TrainingBatches(self.windows("train"), self.batch_size, self.seed)
+        return TrainingBatches(self.windows("train"), self.batch_size, self.seed, self.chosen())
+
+    def chosen(self) -> Int64[Tensor, " N"] | None:
+        """The training windows of the fold; None where all are trained on. Raises ValueError for a fold without trajectories."""
+        if self.fold is None:
+            return None
+        windows, (k, n) = self.windows("train"), self.fold
+        rows = (windows.ids % n == k).nonzero()
+        if not len(rows):
+            raise ValueError(f"no training trajectory lies in fold {k} of {n}; there are {len(windows.ids)}")
+        return (rows * windows.per_trajectory + torch.arange(windows.per_trajectory)).flatten()
+
+    def trajectories_of(self, windows: Int64[Tensor, " B"]) -> Int64[Tensor, " B"]:
+        """The ids of the trajectories that training windows (`Batch.windows`) lie in."""
+        return windows // self.windows("train").per_trajectory
 
     def val_dataloader(self) -> EvenBatches:
         return EvenBatches(self.windows("valid"), self.batch_size, self.validation)

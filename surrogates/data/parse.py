@@ -2,7 +2,7 @@
 
 The dataclass is the schema: its annotations say what each key takes (int, float, str, bool, tuples of these, mappings of names to
 these, other dataclasses), its defaults which keys may be left out, and its `__post_init__` which values make sense. A class may
-take other forms than a mapping through a classmethod `read(entry)`.
+take other forms through a classmethod `read(entry)`, which answers NotImplemented for the mapping of its own keys.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import typing
 from collections.abc import Mapping
 from dataclasses import MISSING
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import yaml
 
@@ -47,8 +47,10 @@ def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]
 
 def parse(cls: type[T], entry: Any, file: str, path: str = "") -> T:
     """An instance of the dataclass `cls`. Raises ValueError "file: path: what is wrong, and what to write"."""
-    if hasattr(cls, "read") and not (isinstance(entry, Mapping) and set(entry) <= {f.name for f in dataclasses.fields(cls)}):  # type: ignore[arg-type]
-        return _guarded(lambda: cls.read(entry), file, path)  # type: ignore[attr-defined,no-any-return]
+    read = getattr(cls, "read", None)
+    short = NotImplemented if read is None else _guarded(lambda: read(entry), file, path)
+    if short is not NotImplemented:
+        return cast(T, short)
     fields = {f.name: f for f in dataclasses.fields(cls) if f.init}  # type: ignore[arg-type]
     if not isinstance(entry, Mapping):
         raise _wrong(file, path, f"expected a mapping with the keys {list(fields)}, got {entry!r}")
@@ -62,7 +64,7 @@ def parse(cls: type[T], entry: Any, file: str, path: str = "") -> T:
             values[name] = _value(hints[name], entry[name], file, _join(path, name))
         elif f.default is MISSING and f.default_factory is MISSING:
             raise _wrong(file, _join(path, name), f"missing; add `{name}: {_example(hints[name])}`")
-    return _guarded(lambda: cls(**values), file, path)
+    return cast(T, _guarded(lambda: cls(**values), file, path))
 
 
 def _value(hint: Any, value: Any, file: str, path: str) -> Any:

@@ -8,15 +8,13 @@ distribution of its own for a parameter; such ranges must not overlap.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from surrogates import catalog
+from surrogates.data.distribution import Distribution
 from surrogates.data.parse import load_yaml, merge, parse
 from surrogates.domains import Box
 from surrogates.errors import nearest
@@ -24,52 +22,7 @@ from surrogates.noise import splitmix
 
 SIZES = ("tiny", "small", "full")
 SPLITS = ("train", "valid", "test")
-KINDS = ("constant", "uniform", "log_uniform", "choice")
 MAY_VANISH = ("drag", "forcing")
-
-
-@dataclass(frozen=True)
-class Distribution:
-    """One parameter: a number, or `{uniform: [a, b]}`, `{log_uniform: [a, b]}`, `{choice: [a, b, ...]}`."""
-
-    kind: str
-    values: tuple[float, ...]
-
-    def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise ValueError(f"distribution {self.kind!r} is unknown; the distributions are {list(KINDS)}{nearest(self.kind, KINDS)}")
-        if not all(math.isfinite(v) and v >= 0 for v in self.values) or not self.values:
-            raise ValueError(f"coefficients are finite and not negative, got {list(self.values)}; the equation holds the sign")
-        if self.kind.endswith("uniform") and not (len(self.values) == 2 and self.values[0] < self.values[1]):
-            raise ValueError(f"{self.kind} takes [lower, upper] with lower < upper, got {list(self.values)}")
-        if self.kind == "log_uniform" and self.values[0] <= 0:
-            raise ValueError(f"log_uniform needs a positive lower end, got {self.values[0]}")
-
-    @classmethod
-    def read(cls, entry: Any) -> Distribution:
-        """From a number or a mapping of one kind to its values. Raises ValueError for anything else."""
-        if isinstance(entry, Mapping) and len(entry) == 1:
-            kind, values = next(iter(entry.items()))
-            values = values if isinstance(values, list | tuple) else [values]
-        else:
-            kind, values = "constant", [entry]
-        try:
-            return cls(str(kind), tuple(float(v) for v in values))
-        except TypeError as error:
-            raise ValueError(f"expected a number or a mapping such as {{uniform: [1.0e-3, 2.0e-3]}}, got {entry!r}") from error
-
-    @property
-    def bounds(self) -> tuple[float, float]:
-        return min(self.values), max(self.values)
-
-    def draw(self, key: int) -> float:
-        """The value that belongs to `key`."""
-        p = np.random.default_rng(key).random()
-        if self.kind == "uniform":
-            return self.values[0] + p * (self.values[1] - self.values[0])
-        if self.kind == "log_uniform":
-            return float(self.values[0] * (self.values[1] / self.values[0]) ** p)
-        return self.values[int(p * len(self.values))]
 
 
 @dataclass(frozen=True)
@@ -100,15 +53,13 @@ class Solver:
 
 @dataclass(frozen=True)
 class BurnIn:
-    """What runs before the first frame: `time` on a grid of its own, then `settle` on the solver's."""
+    """What runs before the first frame: `time` with a solver of its own (coarse will do), then `settle` with the truth solver."""
 
     time: float
-    resolution: tuple[int, ...]
-    dt: float
+    solver: Solver
     settle: float = 0.0
 
     def __post_init__(self) -> None:
-        _positive(dt=self.dt)
         if self.time < 0 or self.settle < 0:
             raise ValueError(f"burn-in times cannot be negative, got time={self.time}, settle={self.settle}")
 
@@ -139,7 +90,10 @@ class Split:
             raise ValueError(f"a split has at least one trajectory, got {self.trajectories}; leave the split out instead")
 
     @classmethod
-    def read(cls, entry: Any) -> Split:
+    def read(cls, entry: Any) -> Any:
+        """From a count of trajectories."""
+        if isinstance(entry, Mapping):
+            return NotImplemented
         if isinstance(entry, bool) or not isinstance(entry, int):
             raise ValueError(f"expected a count of trajectories, or {{trajectories: 4, parameters: {{...}}}}, got {entry!r}")
         return cls(entry)
@@ -147,19 +101,25 @@ class Split:
 
 @dataclass(frozen=True)
 class Check:
-    """The solver certificate: how many test trajectories are run again, for how long, and when the Lyapunov time is measured."""
+    """The solver certificate: how many test trajectories are run again, for how long; `lyapunov` is the time over which the
+    exponent is measured with the burn-in's solver in float64, 0 for an equation without chaos."""
 
     trajectories: int
     time: float
-    lyapunov: float
+    lyapunov: float = 0.0
 
     def __post_init__(self) -> None:
-        _positive(trajectories=self.trajectories, time=self.time, lyapunov=self.lyapunov)
+        _positive(trajectories=self.trajectories, time=self.time)
+        if self.lyapunov < 0:
+            raise ValueError(f"lyapunov cannot be negative, got {self.lyapunov}")
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """A data set of one size. `group` trajectories are advanced together: the last bit depends on it, so it is part of the recipe."""
+    """A data set of one size. `group` trajectories are advanced together: the last bit depends on it, so it is part of the recipe.
+
+    `initial` holds the arguments of the equation's random initial states, such as their `peak` wavenumber and `rms`.
+    """
 
     name: str
     equation: str
@@ -170,6 +130,7 @@ class Recipe:
     frames: Frames
     splits: Mapping[str, Split]
     certificate: Check
+    initial: Mapping[str, float] = field(default_factory=dict)
     seed: int = 0
     group: int = 4
     size: str = "full"
@@ -179,7 +140,7 @@ class Recipe:
             _one_of("split", split, SPLITS)
         if "train" not in self.splits:
             raise ValueError(f"splits must have 'train', got {list(self.splits)}")
-        for label, part in (("solver", self.solver), ("burn_in", self.burn_in), ("frames", self.frames)):
+        for label, part in (("solver", self.solver), ("burn_in.solver", self.burn_in.solver), ("frames", self.frames)):
             resolution = part.resolution
             if len(resolution) != len(self.domain.lengths):
                 raise ValueError(
@@ -187,6 +148,8 @@ class Recipe:
                 )
         if any(s > t for s, t in zip(self.frames.resolution, self.solver.resolution, strict=True)):
             raise ValueError(f"frames.resolution {self.frames.resolution} is finer than solver.resolution {self.solver.resolution}")
+        if self.certificate.time > self.span * (1 + 1e-9):
+            raise ValueError(f"certificate.time {self.certificate.time:g} is longer than the trajectories, {self.span:g}")
         _positive(group=self.group)
         self._check_parameters()
 

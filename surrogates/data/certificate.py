@@ -1,0 +1,113 @@
+"""The solver certificate: for how long the truth of a data set is the truth, and how fast it forgets.
+
+From the first frames of some test trajectories the solver runs again with half the time step, and with twice the points. t* is the
+last lead at which both still correlate with the stored frames at .999 or better, in every trajectory: pointwise scores stop there,
+beyond it only statistics count. Correlation is over space and channels, each channel centred.
+
+The leading Lyapunov exponent (`surrogates.pde.lyapunov`) comes from the burn-in's grid in float64, the turnover time from the frames.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from surrogates import pde
+from surrogates.data import truth
+from surrogates.data.recipe import Recipe
+
+THRESHOLD = 0.999
+EXPONENT = "exponent"
+SHARE = 0.25  # of the Lyapunov run, discarded while the perturbation turns into the fastest direction
+
+
+def subjects(recipe: Recipe) -> tuple[list[int], int]:
+    """The first group of the test split (else of the last one there is), and how many of its rows are examined."""
+    split = "test" if "test" in recipe.splits else list(recipe.splits)[-1]
+    ids = recipe.groups(split)[0]
+    return ids, min(len(ids), recipe.certificate.trajectories)
+
+
+def jobs(recipe: Recipe, device: str = "cpu") -> dict[str, tuple[Callable[[truth.Tick], Tensor], float]]:
+    """What has to be computed, by name: functions of a tick, and how much work each is."""
+    ids, rows = subjects(recipe)
+    step, start = recipe.frames.step, truth.work_of_start(recipe, len(ids))
+    time = (count_of(recipe) - 1) * step
+    out: dict[str, tuple[Callable[[truth.Tick], Tensor], float]] = {}
+    for name, settings in truth.finer(recipe).items():
+        out[name] = (partial(_again, recipe, name, device), start + truth.work(recipe, settings, time, step, rows))
+    if recipe.certificate.lyapunov:
+        work = 2 * truth.work(recipe, recipe.burn_in.solver, recipe.certificate.lyapunov, step, rows)
+        out[EXPONENT] = (partial(_exponent, recipe, device), start + work)
+    return out
+
+
+def certificate(recipe: Recipe, stored: Float[Tensor, "B T C *X"], results: Mapping[str, Tensor]) -> dict[str, Any]:
+    """What the file keeps. `stored` are the frames of the examined trajectories, `results` those of `jobs`."""
+    ids, rows = subjects(recipe)
+    step, count = recipe.frames.step, count_of(recipe)
+    leads = {name: lead(correlation(stored[:, :count], results[name]), step) for name in truth.finer(recipe)}
+    box = recipe.box
+    turnover = torch.stack([pde.turnover_time(u, box) for u in stored.double().unbind(1)]).mean()
+    out: dict[str, Any] = {
+        "scored_time": min(leads.values()),
+        "turnover_time": float(turnover),
+        **{f"{name}_time": value for name, value in leads.items()},
+        "checked_time": (count - 1) * step,
+        "trajectories": ids[:rows],
+    }
+    if EXPONENT in results:
+        exponent = float(results[EXPONENT].mean())
+        out["lyapunov_exponents"] = results[EXPONENT].tolist()
+        if exponent > 0:
+            out["lyapunov_time"] = 1 / exponent
+    return out
+
+
+def correlation(a: Float[Tensor, "B T C *X"], b: Float[Tensor, "B T C *X"]) -> Float[Tensor, "B T"]:
+    """Over space and channels, each channel centred."""
+    a, b = (u.double().flatten(3) for u in (a, b))
+    a, b = ((u - u.mean(-1, keepdim=True)).flatten(2) for u in (a, b))
+    out: Tensor = (a * b).sum(-1) / (a.square().sum(-1) * b.square().sum(-1)).sqrt().clamp_min(1e-300)
+    return out
+
+
+def lead(correlations: Float[Tensor, "B T"], step: float) -> float:
+    """The time of the last frame before any trajectory falls below the threshold."""
+    held = (correlations >= THRESHOLD).all(0)
+    return step * (int(held.logical_not().nonzero()[0, 0]) - 1 if not bool(held.all()) else len(held) - 1)
+
+
+def count_of(recipe: Recipe) -> int:
+    return round(recipe.certificate.time / recipe.frames.step) + 1
+
+
+def _again(recipe: Recipe, name: str, device: str, tick: truth.Tick) -> Float[Tensor, "B T C *X"]:
+    ids, rows = subjects(recipe)
+    u = truth.start(recipe, ids, tick, device)[:rows]  # the whole group, so that its bits are those of the stored first frame
+    return torch.stack([v.cpu() for v in truth.frames(recipe, ids[:rows], u, count_of(recipe), truth.finer(recipe)[name], tick)], 1)
+
+
+def _exponent(recipe: Recipe, device: str, tick: truth.Tick) -> Float[Tensor, " B"]:
+    ids, rows = subjects(recipe)
+    u = truth.start(recipe, ids, tick, device)[:rows].double()
+    settings, step = replace(recipe.burn_in.solver, dtype="float64"), recipe.frames.step
+    box = recipe.domain.box(settings.resolution)
+    past = recipe.domain.box(recipe.solver.resolution).resample(u, box.shape)[:, None]
+    at = truth.conditions(recipe, ids[:rows], box, step, past)
+    total = round(recipe.certificate.lyapunov / step)
+    discard = int(SHARE * total)
+    per_frame = 2 * truth.work(recipe, settings, step, step, rows)
+
+    def ticking(frame: int) -> Any:
+        tick(per_frame)
+        return at
+
+    solver = truth.solver_of(recipe, settings)
+    return pde.lyapunov_exponent(solver, past, total - discard, ticking, discard=discard, seed=recipe.seed)

@@ -1,0 +1,234 @@
+"""Making a data set from its recipe: groups of trajectories in threads, written as they come, resumed where a run was stopped.
+
+Groups are the unit of work and of resuming: a group that is not complete in its file is computed again as a whole, so the arrays
+are bit-identical to those of a run that was never stopped, with any number of workers (each advances its groups on one core).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from torch import Tensor
+
+import surrogates
+from surrogates import catalog
+from surrogates.data import truth
+from surrogates.data.certificate import certificate, jobs, subjects
+from surrogates.data.files import SUFFIXES
+from surrogates.data.layout import OURS, PART, Part, checksum, create
+from surrogates.data.read import open_hdf5, read_file
+from surrogates.data.recipe import Recipe, load_recipe
+from surrogates.interchange import from_xarray
+
+
+class StopError(Exception):
+    """Raised inside a worker when the run is being stopped."""
+
+
+def make(
+    recipe: str | Path | Recipe,
+    size: str = "full",
+    out: str | Path | None = None,
+    *,
+    workers: int | None = None,
+    device: str = "cpu",
+    quiet: bool = False,
+) -> Path:
+    """Make, resume or find a data set; returns its folder, `out` or <data root>/<name>/<size>.
+
+    `workers` threads (default: the cores at hand) advance one group each. Raises ValueError for a recipe that is wrong and for a folder
+    that holds another data set, OSError where the disk has no room for it. Stopped at any moment, the same call resumes it.
+    """
+    chosen = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, size)
+    truth.solver_of(chosen, chosen.solver)
+    folder = Path(out) if out is not None else catalog.data_root() / chosen.name / chosen.size
+    folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder):
+        parts = begin(chosen, folder)
+        if parts:
+            with one_thread_each():
+                results = run(chosen, parts, workers or cores(), device, quiet)
+            close(parts, certify(chosen, parts, results))
+    return folder
+
+
+def begin(recipe: Recipe, folder: Path) -> dict[str, Part]:
+    """The unfinished files of the recipe, made where they are not there; none when all is done.
+
+    Raises ValueError where the folder holds another recipe, or what another version of this package began.
+    """
+    written = json.dumps(recipe.to_json(), sort_keys=True)
+    places = {s: folder / "data" / s / f"{recipe.name}{SUFFIXES[0]}{PART}" for s in recipe.splits}
+    finished = {s: p.with_name(p.name.removesuffix(PART)) for s, p in places.items()}
+    for path in (*finished.values(), *places.values()):
+        if path.exists():
+            _same(path, written)
+    if all(p.exists() for p in finished.values()):
+        return {}
+    for split, path in places.items():
+        if finished[split].exists():
+            os.replace(finished[split], path)
+        if not path.exists():
+            _create(recipe, split, path, written)
+    return {s: Part(p) for s, p in places.items()}
+
+
+def run(recipe: Recipe, parts: dict[str, Part], workers: int, device: str, quiet: bool) -> dict[str, Tensor]:
+    """Write every group that is not complete; returns what the certificate needs."""
+    todo = [(s, ids) for s in recipe.splits for ids in recipe.groups(s) if not _complete(recipe, parts[s], s, ids)]
+    checks = jobs(recipe, device)
+    total = sum(work for _, work in checks.values()) + sum(_work(recipe, ids) for _, ids in todo)
+    results: dict[str, Tensor] = {}
+    with progress(f"{recipe.name} ({recipe.size})", total, quiet) as tick, pool(workers, tick) as submit:
+        waiting: dict[Future[Tensor], tuple[str, list[int]]] = {}
+        for name, (job, _) in checks.items():
+            waiting[submit(job)] = (name, [])
+        for split, ids in todo:
+            waiting[submit(partial(group, recipe, ids, device))] = (split, ids)
+        for done in as_completed(waiting):
+            name, ids = waiting.pop(done)
+            if not ids:
+                results[name] = done.result()
+                continue
+            first = recipe.trajectories(name)[0]
+            for trajectory, u in zip(ids, done.result(), strict=True):
+                parts[name].write(trajectory - first, u.numpy())
+    return results
+
+
+def group(recipe: Recipe, ids: Sequence[int], device: str, tick: truth.Tick) -> Tensor:
+    """The frames of some trajectories, (B, T, C, *X), float32."""
+    u = truth.start(recipe, ids, tick, device)
+    out = torch.empty(len(ids), recipe.frames.count, u.shape[1], *recipe.frames.resolution, dtype=torch.float32)
+    for n, frame in enumerate(truth.frames(recipe, ids, u, recipe.frames.count, recipe.solver, tick)):
+        out[:, n] = frame
+    return out
+
+
+def close(parts: dict[str, Part], certified: dict[str, Any]) -> None:
+    """Seal every file with its checksum and the certificate."""
+    for part in parts.values():
+        part.finish({"checksum": checksum(part.path), "certificate": certified})
+
+
+def certify(recipe: Recipe, parts: dict[str, Part], results: dict[str, Tensor]) -> dict[str, Any]:
+    """The certificate from the stored frames and the runs that check them."""
+    ids, rows = subjects(recipe)
+    split = recipe.split_of(ids[0])
+    stored = from_xarray(read_file(parts[split].path, partial=True).isel(trajectory=slice(rows)))
+    return certificate(recipe, stored, results)
+
+
+def cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def pool(workers: int, tick: truth.Tick) -> Iterator[Callable[[Callable[[truth.Tick], Tensor]], Future[Tensor]]]:
+    """Threads for jobs that take a tick; leaving early (an error, Ctrl-C) stops them at their next one."""
+    stop = threading.Event()
+
+    def checked(work: float) -> None:
+        if stop.is_set():
+            raise StopError
+        tick(work)
+
+    with ThreadPoolExecutor(workers, "truth", initializer=torch.set_num_threads, initargs=(1,)) as executor:
+        try:
+            yield lambda job: executor.submit(_quietly, job, checked)
+        except BaseException:
+            stop.set()
+            executor.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+@contextmanager
+def one_thread_each() -> Iterator[None]:
+    """No threads inside an operation: bits then do not depend on how many cores there are."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
+def progress(label: str, total: float, quiet: bool) -> Iterator[truth.Tick]:
+    """A bar of work done, on standard error."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), disable=quiet) as bar:
+        task = bar.add_task(label, total=total)
+        yield lambda work: bar.advance(task, work)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """One run at a time in a folder; the lock goes with the process however it ends. Raises ValueError where another holds it."""
+    with open(folder / ".lock", "w") as file:
+        try:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except ImportError:  # not on Windows, where the user has to take care
+            pass
+        except OSError as error:
+            raise ValueError(f"another run is making {folder}; wait for it, or give another folder with out=") from error
+        yield
+
+
+def _quietly(job: Callable[[truth.Tick], Tensor], tick: truth.Tick) -> Tensor:
+    with torch.no_grad():
+        return job(tick)
+
+
+def _create(recipe: Recipe, split: str, path: Path, written: str) -> None:
+    ids = list(recipe.trajectories(split))
+    create(
+        path,
+        name=recipe.name,
+        fields=truth.fields_of(recipe),
+        box=recipe.box,
+        times=[i * recipe.frames.step for i in range(recipe.frames.count)],
+        trajectories=ids,
+        parameters={n: [recipe.values(i)[n] for i in ids] for n in recipe.parameters},
+        attrs={"recipe": written, "version": surrogates.__version__, "seed": recipe.seed, "dt": recipe.frames.step},
+    )
+
+
+def _same(path: Path, written: str) -> None:
+    with open_hdf5(path) as f:
+        ours = f[OURS].attrs if OURS in f else {}
+        if str(ours.get("recipe")) != written:
+            raise ValueError(f"{path} was made from another recipe; give another folder with out=, or remove {path.parents[2]}")
+        if path.suffix == PART and str(ours["version"]) != surrogates.__version__:
+            raise ValueError(
+                f"{path} was begun by version {ours['version']}, this is {surrogates.__version__}; finish it there or remove it"
+            )
+
+
+def _complete(recipe: Recipe, part: Part, split: str, ids: Sequence[int]) -> bool:
+    first = recipe.trajectories(split)[0]
+    return bool(part.complete[[i - first for i in ids]].all())
+
+
+def _work(recipe: Recipe, ids: Sequence[int]) -> float:
+    return truth.work_of_start(recipe, len(ids)) + truth.work(recipe, recipe.solver, recipe.span, recipe.frames.step, len(ids))

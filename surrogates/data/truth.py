@@ -1,0 +1,139 @@
+"""Truth by a recipe: random initial states, burn-in on a coarse grid, settling on the solver's own, then frames.
+
+A trajectory is a function of (recipe, its id, the ids advanced with it): parameters and initial state are keyed by its id alone, and
+only the last bit of the arithmetic depends on how many rows are advanced together.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from math import ceil, prod
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from surrogates import pde
+from surrogates.contracts import Conditions, State
+from surrogates.data.recipe import Recipe, Solver
+from surrogates.domains import Box
+from surrogates.errors import nearest
+from surrogates.fields import Fields
+
+EQUATIONS: dict[str, type[pde.Kolmogorov | pde.KuramotoSivashinsky | pde.Burgers | pde.KdV | pde.PassiveScalar]] = {
+    "kolmogorov2d": pde.Kolmogorov,
+    "kuramoto_sivashinsky": pde.KuramotoSivashinsky,
+    "burgers": pde.Burgers,
+    "kdv": pde.KdV,
+    "passive_scalar2d": pde.PassiveScalar,
+}
+SCHEMES = {"etdrk2": pde.etdrk2, "etdrk4": pde.etdrk4}
+STAGES = {"etdrk2": 2, "etdrk4": 4}
+CHUNKS = 40
+
+Tick = Callable[[float], None]
+"""Called with work done, in points x substeps x stages x rows; may raise to stop."""
+
+Truth = pde.Kolmogorov | pde.KuramotoSivashinsky | pde.Burgers | pde.KdV | pde.PassiveScalar
+
+
+def solver_of(recipe: Recipe, settings: Solver) -> Truth:
+    """The solver of the recipe's equation. Raises ValueError for an unknown equation, or for parameters that it does not have."""
+    if recipe.equation not in EQUATIONS:
+        raise ValueError(
+            f"equation {recipe.equation!r} is unknown; the equations are {list(EQUATIONS)}{nearest(recipe.equation, EQUATIONS)}"
+        )
+    solver = EQUATIONS[recipe.equation](settings.resolution, max_dt=settings.dt, scheme=SCHEMES[settings.scheme], dtype=settings.dtype)
+    for name in recipe.parameters:
+        if name not in solver.constants:
+            raise ValueError(
+                f"{recipe.equation} has no parameter {name!r}; it has {list(solver.constants)}{nearest(name, solver.constants)}"
+            )
+    for name, constant in solver.constants.items():
+        if constant is None and name not in recipe.parameters:
+            raise ValueError(f"{recipe.equation} needs the parameter {name!r}; add it to the recipe's parameters")
+    known = [n for n, p in inspect.signature(solver.initial).parameters.items() if p.kind is p.KEYWORD_ONLY]
+    for name in recipe.initial:
+        if name not in known:
+            raise ValueError(f"initial states of {recipe.equation} have no {name!r}; they have {known}{nearest(name, known)}")
+    return solver
+
+
+def fields_of(recipe: Recipe) -> Fields:
+    return solver_of(recipe, recipe.solver).fields
+
+
+def start(recipe: Recipe, ids: Sequence[int], tick: Tick, device: str = "cpu") -> Float[Tensor, "B C *Y"]:
+    """The states at the first frame, on the solver's grid, in its precision."""
+    coarse = recipe.domain.box(recipe.burn_in.solver.resolution)
+    u: Tensor = solver_of(recipe, recipe.burn_in.solver).initial(coarse, list(ids), recipe.seed, **recipe.initial).to(device)
+    u = _pass(recipe, ids, u, recipe.burn_in.time, recipe.burn_in.solver, coarse, tick)
+    fine = recipe.domain.box(recipe.solver.resolution)
+    u = coarse.resample(u.to(getattr(torch, recipe.solver.dtype)), fine.shape)
+    return _pass(recipe, ids, u, recipe.burn_in.settle, recipe.solver, fine, tick)
+
+
+def frames(
+    recipe: Recipe, ids: Sequence[int], u: Float[Tensor, "B C *Y"], count: int, settings: Solver, tick: Tick
+) -> Iterator[Float[Tensor, "B C *X"]]:
+    """`count` frames from states `u` on the grid of `recipe.solver`, the first of them `u` itself, on the stored grid."""
+    fine = recipe.domain.box(recipe.solver.resolution)
+    yield fine.resample(u, recipe.frames.resolution)
+    if count > 1:
+        yield from _advance(recipe, ids, u, recipe.frames.step, count - 1, settings, fine, recipe.box, tick)
+
+
+def finer(recipe: Recipe) -> dict[str, Solver]:
+    """The settings that the certificate compares with: half the time step, twice the points on each axis."""
+    s = recipe.solver
+    return {"half_dt": replace(s, dt=s.dt / 2), "double_n": replace(s, resolution=tuple(2 * n for n in s.resolution))}
+
+
+def work(recipe: Recipe, settings: Solver, time: float, step: float, rows: int) -> float:
+    """What `tick` will be told for `time` in frames of `step`."""
+    return rows * round(time / step) * _cost(settings, step) if time else 0.0
+
+
+def work_of_start(recipe: Recipe, rows: int) -> float:
+    burn, settle = recipe.burn_in.time, recipe.burn_in.settle
+    return sum(work(recipe, s, t, t / CHUNKS, rows) for s, t in ((recipe.burn_in.solver, burn), (recipe.solver, settle)) if t)
+
+
+def _pass(recipe: Recipe, ids: Sequence[int], u: Tensor, time: float, settings: Solver, box: Box, tick: Tick) -> Tensor:
+    """The states `time` later, on the same grid."""
+    if not time:
+        return u
+    return deque(_advance(recipe, ids, u, time / CHUNKS, CHUNKS, settings, box, box, tick), maxlen=1).pop()
+
+
+def _advance(
+    recipe: Recipe, ids: Sequence[int], u: Tensor, step: float, count: int, settings: Solver, box: Box, stored: Box, tick: Tick
+) -> Iterator[Tensor]:
+    solver = solver_of(recipe, settings)
+    state: State = solver.begin(u[:, None], conditions(recipe, ids, box, step, u))
+    at = conditions(recipe, ids, stored, step, u)
+    for n in range(count):
+        made, state = solver(state, at)
+        if not bool(torch.isfinite(made).all()):
+            rows = [i for i, row in zip(ids, made, strict=True) if not bool(torch.isfinite(row).all())]
+            raise ValueError(
+                f"the truth solver blew up in trajectories {rows} after time {(n + 1) * step:g}; lower solver.dt ({settings.dt:g})"
+            )
+        tick(len(ids) * _cost(settings, step))
+        yield made[:, 0]
+
+
+def conditions(recipe: Recipe, ids: Sequence[int], box: Box, step: float, like: Tensor) -> Conditions:
+    """The parameters of the trajectories `ids`, on the device of `like`."""
+    names = tuple(recipe.parameters)
+    values = [[recipe.values(i)[n] for n in names] for i in ids]
+    parameters = torch.tensor(values, dtype=torch.float64).reshape(len(ids), len(names)).to(like.device)
+    time = torch.zeros(len(ids), dtype=torch.float64)
+    return Conditions(box, time, torch.full_like(time, step), parameters, names)
+
+
+def _cost(settings: Solver, step: float) -> float:
+    return prod(settings.resolution) * STAGES[settings.scheme] * ceil(step / settings.dt * (1 - 1e-12))
