@@ -1,7 +1,8 @@
 """Two effects of the machine that outweigh any kernel, and the settings that undo them.
 
 Page faults: glibc maps every block above 32 MB afresh and returns it when freed, so each large tensor is faulted in page by page.
-With M_MMAP_MAX = 0 and high trim and padding marks, freed blocks stay with the process and are used again (mallopt(3)).
+With M_MMAP_MAX = 0 and high trim and padding marks, freed blocks stay with the process and are used again (mallopt(3)). Aligned
+blocks wander by their alignment at first (glibc 2.36: up to ten times the block), then the heap has holes that fit and stays as it is.
 
 Spinning: GNU OpenMP threads wait for work in a busy loop. Where another process holds a core, each parallel region then costs
 milliseconds; GOMP_SPINCOUNT bounds the loop. It is read when libgomp is loaded, that is when torch is.
