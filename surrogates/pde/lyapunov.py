@@ -40,6 +40,9 @@ def lyapunov_exponent(
     both = torch.arange(rows, device=past.device).repeat(2)
     white = SeededNoise(seed, range(rows), [0] * rows)(past, step=0, draw=0)
     target = size * length(past[:, -1])
+    bad = ~((target > 0) & target.isfinite())
+    if bad.any():
+        raise ValueError(f"past is zero or not finite in rows {bad.nonzero().flatten().tolist()}; there is nothing to perturb relative to")
     base, other = past, past + scaled(white, target / length(white[:, -1]))
     total, elapsed, made = torch.zeros_like(target), torch.zeros_like(target), 0
     while made < discard + frames:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import cmath
-import itertools
+from itertools import pairwise
 from math import exp, log2
 
 import pytest
@@ -50,7 +50,7 @@ def logistic_error(scheme, steps: int, L: float = -1.0) -> float:
 @pytest.mark.parametrize(("scheme", "order"), [(etdrk2, 2), (etdrk4, 4), (rk4_crank_nicolson, 2)])
 def test_order(scheme, order: int) -> None:
     errors = [logistic_error(scheme, n) for n in (8, 16, 32)]
-    for coarse, fine in itertools.pairwise(errors):
+    for coarse, fine in pairwise(errors):
         assert abs(log2(coarse / fine) - order) < 0.25
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
+from itertools import pairwise
 from math import pi
 
 import pytest
@@ -93,7 +93,7 @@ def test_converges_in_time_and_space(case, evolve) -> None:
     equation, box, p, dt, max_dt = case
     u = equation(max_dt=max_dt).initial(box, [0], 5, peak=1.0, rms=0.4)
     answers = [evolve(equation(max_dt=h), u, box, dt, **p) for h in (max_dt, max_dt / 2, max_dt / 4)]
-    first, second = ((a - b).abs().max() for a, b in itertools.pairwise(answers))
+    first, second = ((a - b).abs().max() for a, b in pairwise(answers))
     assert second < first / 10 or second < 1e-12
     double = evolve(equation([2 * n for n in box.shape], max_dt=max_dt / 4), u, box, dt, **p)
     assert (double - answers[-1]).abs().max() < 1e-3 * u.abs().max()
