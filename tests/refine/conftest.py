@@ -40,7 +40,7 @@ def plain():
 @pytest.fixture
 def points():
     """A box of n points, to hold n independent draws of the channels."""
-    return lambda n: Box.periodic((n,), 1.0)
+    return lambda n: Box.periodic((n,), 2.5)
 
 
 @pytest.fixture

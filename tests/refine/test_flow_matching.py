@@ -327,7 +327,7 @@ def test_a_sample_is_differentiable_in_guess_and_context(points, plain):
 
 
 def test_planes_are_refined_as_lines_are(gaussian, plain):
-    box = Box.periodic((4, 6), 1.0)
+    box = Box.periodic((4, 6), 2.5)
     refiner = FlowMatching(GaussianVelocity(*gaussian), channels=2, sampler=heun, steps=50)
     context = torch.zeros(3, 0, 4, 6, **F64)
     x = refiner(None, context, None, box, plain())

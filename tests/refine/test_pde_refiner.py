@@ -70,6 +70,21 @@ def test_the_exact_operator_attains_the_bayes_loss_and_others_do_not(points, pla
     assert loss(Denoiser(MEAN - 0.2)) > best + 0.01
 
 
+def test_the_first_prediction_is_trained_and_made_from_zeros(points, plain):
+    seen = []
+
+    class Watcher(Denoiser):
+        def forward(self, x, domain, embedding=None):
+            seen.append(x[time_of(embedding) > 1 - 1e-9, :1])
+            return super().forward(x, domain, embedding)
+
+    refiner, context = PDERefiner(Watcher(), channels=1, schedule=SCHEDULE), empty(50, 4)
+    refiner.loss(torch.ones(50, 1, 4, **F64), None, context, None, points(4), plain())
+    refiner(None, context, None, points(4), plain())
+    assert 0 < len(seen[0]) < 50 == len(seen[1])
+    assert all((z == 0).all() for z in seen)
+
+
 def test_samples_have_the_mean_and_the_variance_of_the_rounds(points, plain):
     x = PDERefiner(Denoiser(), channels=1, schedule=SCHEDULE)(None, empty(50_000, 4), None, points(4), plain())
     assert abs(x.mean().item() - MEAN) < 0.003
