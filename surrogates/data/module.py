@@ -74,8 +74,9 @@ class DataModule(LightningDataModule):
     """Training and validation batches of a data set: its name or path, a Dataset in memory, or a mapping of splits to Datasets.
 
     `validation` is the number of validation windows. `fold` (k, n) trains on the trajectories whose id is k modulo n alone; statistics
-    are still those of the whole training split, so that models of different folds share them. Before any training it tells `fields`, `domain`, `dt`, `parameter_names`,
-    `normaliser` (from the training split alone) and `checksum`. Raises ValueError for data that are not there or not sound.
+    are still those of the whole training split, so that models of different folds share them. Before any training it tells
+    `fields`, `domain`, `dt`, `parameter_names`, `normaliser` (from the training split alone) and `checksum`. Raises ValueError for
+    data that are not there or not sound.
     """
 
     def __init__(
@@ -175,7 +176,8 @@ class DataModule(LightningDataModule):
     def parameter_statistics(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Mean and population standard deviation of each parameter over the training trajectories, float64 (P,)."""
         values = self.windows("train")._parameters
-        return values.mean(0), values.std(0, correction=0)
+        mean = values.mean(0)
+        return mean, (values - mean).square().mean(0).sqrt()
 
     @property
     def checksum(self) -> str:

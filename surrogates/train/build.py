@@ -1,0 +1,164 @@
+"""A surrogate from what the data tell (fields, domain, dt, parameters, statistics) and the parts of a configuration.
+
+Two kinds are made. `fresh`: the operator is a deterministic guess, or the network of a purely generative refiner. `refined`: the
+operator is the network of a refiner around the frozen guess of a saved surrogate, which also gives statistics and conditioning.
+Widths follow from `Surrogate` and `refine.conditioning`: C channels, bundle T, history H, E conditions, F features of s,
+
+    guess     H C       -> T C,   embedding E          refiner   T C + H C [+ T C with a guess] -> T C,   embedding E + F
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from surrogates.constraints import InOrder
+from surrogates.contracts import Constraint
+from surrogates.domains import Box
+from surrogates.errors import nearest
+from surrogates.fields import Fields
+from surrogates.normalise import Normaliser
+from surrogates.refine import FEATURES
+from surrogates.saved import load
+from surrogates.surrogate import Surrogate
+from surrogates.target import Target
+
+OperatorFactory = Callable[[int, int, int], nn.Module]
+"""(in_channels, out_channels, embedding) -> operator."""
+RefinerFactory = Callable[..., nn.Module]
+"""(operator, channels=...) -> refiner."""
+LawFactory = Callable[[Fields], Constraint]
+
+
+class Told(Protocol):
+    """What a data module says of its data before training."""
+
+    history: int
+    bundle: int
+
+    @property
+    def fields(self) -> Fields: ...
+    @property
+    def domain(self) -> Box: ...
+    @property
+    def dt(self) -> float: ...
+    @property
+    def parameter_names(self) -> tuple[str, ...]: ...
+    @property
+    def parameter_statistics(self) -> tuple[Tensor, Tensor]: ...
+    @property
+    def normaliser(self) -> Normaliser: ...
+
+
+def fresh(
+    data: Told,
+    bundle: int,
+    operator: OperatorFactory,
+    refiner: RefinerFactory | None = None,
+    laws: Sequence[LawFactory] = (),
+    *,
+    target: Target | None = None,
+    parameters: Sequence[str] | None = None,
+    correct_sampling: bool = False,
+) -> Surrogate:
+    """A surrogate of new weights. `parameters` are those it is conditioned on: all that vary in the training split, unless given."""
+    names = conditioning(data, parameters)
+    inputs, outputs = data.history * data.fields.count, bundle * data.fields.count
+    if refiner is None:
+        parts: dict[str, Any] = {"operator": operator(inputs, outputs, len(names))}
+    else:
+        network = operator(outputs + inputs, outputs, len(names) + FEATURES)
+        parts = {"refiner": refiner(network, channels=outputs)}
+    surrogate = Surrogate(
+        data.fields,
+        data.domain,
+        data.dt,
+        **parts,
+        constraint=constraint(data.fields, laws),
+        target=target,
+        history=data.history,
+        bundle=bundle,
+        parameters=names,
+        correct_sampling=correct_sampling,
+    )
+    surrogate.normaliser.load_state_dict(data.normaliser.state_dict())
+    mean, std = data.parameter_statistics
+    index = [data.parameter_names.index(n) for n in names]
+    surrogate.parameter_mean.copy_(mean[index])
+    surrogate.parameter_std.copy_(std[index])
+    return surrogate
+
+
+def refined(
+    data: Told,
+    bundle: int,
+    guess: str | os.PathLike[str],
+    operator: OperatorFactory,
+    refiner: RefinerFactory,
+    laws: Sequence[LawFactory] = (),
+    *,
+    correct_sampling: bool = False,
+) -> Surrogate:
+    """A refiner of new weights around the frozen operator of a saved surrogate. Raises ValueError where it does not fit the data."""
+    first = load(guess)
+    check_fit(first, data, bundle, str(guess))
+    inputs, outputs = data.history * data.fields.count, bundle * data.fields.count
+    network = operator(2 * outputs + inputs, outputs, len(first.parameters_used) + FEATURES)
+    surrogate = Surrogate(
+        data.fields,
+        data.domain,
+        data.dt,
+        operator=first.operator,
+        refiner=refiner(network, channels=outputs),
+        constraint=constraint(data.fields, laws) or first.constraint,
+        target=first.target,
+        history=data.history,
+        bundle=bundle,
+        parameters=first.parameters_used,
+        correct_sampling=correct_sampling,
+    )
+    assert surrogate.operator is not None
+    surrogate.operator.requires_grad_(False)
+    surrogate.normaliser.load_state_dict(first.normaliser.state_dict())
+    surrogate.parameter_mean.copy_(first.parameter_mean)
+    surrogate.parameter_std.copy_(first.parameter_std)
+    return surrogate
+
+
+def check_fit(saved: Surrogate, data: Told, bundle: int, where: str) -> None:
+    """Raise ValueError unless a saved surrogate has a guess and was made for such windows of such data."""
+    if saved.operator is None:
+        raise ValueError(f"{where} has no deterministic operator to serve as a guess; train one without a refiner first")
+    asked = {"fields": data.fields, "dt": data.dt, "history": data.history, "bundle": bundle}
+    for name, value in asked.items():
+        have = getattr(saved, name)
+        if have != value:
+            raise ValueError(
+                f"{where} was trained with {name}={have} but the data here have {name}={value}; use the same, or train another guess"
+            )
+    if saved.domain.with_shape(data.domain.shape) != data.domain:
+        raise ValueError(f"{where} was trained on {saved.domain} but the data lie on {data.domain}; train another guess")
+
+
+def constraint(fields: Fields, laws: Sequence[LawFactory]) -> Constraint | None:
+    """No law, one, or several in order."""
+    made = [law(fields) for law in laws]
+    return InOrder(tuple(made)) if len(made) > 1 else made[0] if made else None  # type: ignore[arg-type]
+
+
+def conditioning(data: Told, wanted: Sequence[str] | None) -> tuple[str, ...]:
+    """The parameters to condition on. Raises ValueError for one that the data lack, or that does not vary."""
+    mean, std = data.parameter_statistics
+    varies = {n: bool(s > 1e-9 * torch.maximum(m.abs(), s)) for n, m, s in zip(data.parameter_names, mean, std, strict=True)}
+    if wanted is None:
+        return tuple(n for n in data.parameter_names if varies[n])
+    for name in wanted:
+        if name not in varies:
+            raise ValueError(f"the data have no parameter {name!r} to condition on; they have {list(varies)}{nearest(name, varies)}")
+        if not varies[name]:
+            raise ValueError(f"parameter {name!r} is the same in all training trajectories; leave it out of `parameters`")
+    return tuple(wanted)

@@ -1,0 +1,151 @@
+"""Training: a thin LightningModule around a Surrogate. Randomness is keyed by (seed, step), so a resumed run repeats itself exactly."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor, nn
+
+from surrogates.data.module import DataModule
+from surrogates.data.windows import Batch
+from surrogates.noise import AtStep, SeededNoise, splitmix
+from surrogates.saved import WEIGHTS
+from surrogates.target import Target
+from surrogates.train.build import LawFactory, OperatorFactory, RefinerFactory, fresh, refined
+from surrogates.train.ema import trained
+from surrogates.train.guesses import cross_fitted
+from surrogates.train.optimiser import Optimiser
+from surrogates.train.strategies import OneStep, Strategy
+from surrogates.train.validation import Rollouts
+
+VALIDATION = 1 << 40  # a step that no training reaches: validation windows always see the same noise
+SCALE_WINDOWS = 256
+
+
+class Training(LightningModule):
+    """What is trained, and how.
+
+    operator: the network that is trained, as a factory (in_channels, out_channels, embedding) -> network: the deterministic guess
+    where there is no refiner, else the refiner's. refiner: a factory (operator, channels=...) -> refiner. guess: the folder of a saved
+    surrogate whose operator is frozen as the refiner's guess; cross: folders of surrogates trained on folds, whose guesses the
+    refiner learns from instead (see `guesses`). laws: factories (fields) -> constraint, in order.
+    Raises ValueError where the parts, the folders and the data do not fit together.
+    """
+
+    def __init__(
+        self,
+        data: DataModule,
+        operator: OperatorFactory,
+        refiner: RefinerFactory | None = None,
+        *,
+        laws: Sequence[LawFactory] = (),
+        strategy: Strategy | None = None,
+        target: Target | None = None,
+        parameters: Sequence[str] | None = None,
+        guess: str | os.PathLike[str] | None = None,
+        cross: Sequence[str | os.PathLike[str]] = (),
+        correct_sampling: bool = False,
+        optimiser: Optimiser | None = None,
+        rollouts: Rollouts | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.data, self.seed, self.strategy = data, seed, strategy or OneStep()
+        self.optimiser, self.rollouts = optimiser or Optimiser(), rollouts or Rollouts()
+        bundle, rest = divmod(data.bundle, self.strategy.bundles)
+        if rest or not bundle:
+            raise ValueError(
+                f"the windows hold {data.bundle} future frames but this strategy needs a multiple of {self.strategy.bundles}; "
+                f"set `data: {{bundle: {self.strategy.bundles}}}`, or that times the frames of a bundle"
+            )
+        if cross and guess is None:
+            raise ValueError("cross-fitted guesses train a refiner around a guess; give its folder as `guess` too")
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(splitmix(seed) >> 1)
+            if guess is None:
+                self.surrogate = fresh(
+                    data, bundle, operator, refiner, laws, target=target, parameters=parameters, correct_sampling=correct_sampling
+                )
+            else:
+                if refiner is None or target is not None or parameters is not None:
+                    raise ValueError("with `guess`, a refiner is trained (give one), and target and parameters are those of the guess")
+                self.surrogate = refined(data, bundle, guess, operator, refiner, laws, correct_sampling=correct_sampling)
+        self.origins = {k: v for k, v in {"guess": digest(guess), "cross": [digest(f) for f in cross]}.items() if v}
+        self._lent = [cross_fitted(cross, self.surrogate, data)] if cross else []  # in a list: not part of this module's weights
+
+    # -- training ----------------------------------------------------------------------------------------------
+
+    def loss(self, batch: Batch, step: int) -> Tensor:
+        """The mean loss of a batch under the noise of a training step."""
+        noise = SeededNoise(splitmix(self.seed, step), batch.windows.tolist(), [0] * len(batch))
+        guess = self.guess(batch)
+        return self.strategy(self.surrogate, batch.past, batch.future, batch.conditions, noise, step, guess).mean()
+
+    def guess(self, batch: Batch) -> nn.Module | None:
+        """The cross-fitted guess for a batch; None: the surrogate's own."""
+        return self._lent[0].of(self.data.trajectories_of(batch.windows)) if self._lent else None
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        return self.loss(batch, self.global_step)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return self.optimiser.build(trained(self))
+
+    def on_before_optimizer_step(self, optimizer: Any) -> None:
+        nn.utils.clip_grad_norm_(trained(self), self.optimiser.clip)
+        rate = self.optimiser.rate(self.global_step, self.trainer.max_steps)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+
+    def on_train_start(self) -> None:
+        for lent in self._lent:
+            lent.to(self.device)
+        if self.global_step == 0:
+            self.fit_scale()
+
+    @torch.no_grad()
+    def fit_scale(self) -> None:
+        """The scale of the residuals that the refiner will learn, from the training split; for refiners that have one."""
+        surrogate = self.surrogate
+        fit = getattr(surrogate.refiner, "fit_scale", None)
+        if fit is None:
+            return
+        windows = self.data.windows("train")
+        chosen = self.data.chosen()
+        of = torch.arange(len(windows)) if chosen is None else chosen
+        picked = of[torch.linspace(0, len(of) - 1, min(SCALE_WINDOWS, len(of)), dtype=torch.float64).round().long()]
+        residuals = []
+        for first in range(0, len(picked), self.data.batch_size):
+            batch = windows.batch(picked[first : first + self.data.batch_size]).to(self.device)
+            future = batch.future[:, : surrogate.bundle]
+            _, _, guess = surrogate.prepare(batch.past, batch.conditions, self.guess(batch))
+            truth = surrogate.target.encode(future, batch.past[:, -1], surrogate.normaliser)
+            residuals.append(truth if guess is None else truth - guess)
+        fit(torch.cat(residuals))
+
+    # -- validation --------------------------------------------------------------------------------------------
+
+    def scores(self) -> dict[str, float]:
+        """The one-step loss on validation windows, and short rollouts on validation trajectories."""
+        total, count = 0.0, 0
+        for batch in self.data.val_dataloader():
+            noise = SeededNoise(splitmix(self.seed, VALIDATION), batch.windows.tolist(), [0] * len(batch))
+            moved = batch.to(self.device)
+            first = moved.future[:, : self.surrogate.bundle]
+            total += float(self.surrogate.loss(moved.past, first, moved.conditions, AtStep(noise, 0)).double().sum())
+            count += len(batch)
+        return {"loss": total / count, **self.rollouts.scores(self.surrogate, self.data)}
+
+
+def digest(folder: str | os.PathLike[str] | None) -> str | None:
+    """Which saved surrogate: its folder and the beginning of the hash of its weights."""
+    if folder is None:
+        return None
+    weights = Path(folder) / WEIGHTS
+    return f"{Path(folder).name} ({sha256(weights.read_bytes()).hexdigest()[:12]})" if weights.is_file() else Path(folder).name

@@ -1,0 +1,99 @@
+"""A part of a model by the name of its class and its hyperparameters, as a configuration file writes it:
+
+    operator: {class: FNO, width: 32, modes: [24, 13]}        FNO(in_channels, out_channels, embedding, width=32, modes=(24, 13))
+
+What the data decide (channels, embedding, fields) is given when the part is called; the file holds the rest, and a part may hold
+parts. (Annotations for jsonargparse alone cannot say this: it compares the signatures of protocols, and no two jaxtyping annotations
+are equal.) Everything is checked before anything is built.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, get_type_hints
+
+from jsonargparse import ArgumentError, ArgumentParser
+
+from surrogates.errors import nearest
+
+CLASS = "class"
+ROOMS = ("surrogates.operators", "surrogates.refine", "surrogates.constraints", "surrogates.target", "surrogates.train.strategies")
+
+
+@dataclass(frozen=True)
+class Part:
+    """A class with some of its arguments; calling it with the others builds the object."""
+
+    cls: type
+    arguments: Mapping[str, Any]
+
+    def __call__(self, *given: Any, **named: Any) -> Any:
+        built = {k: v() if isinstance(v, Part) else v for k, v in self.arguments.items()}
+        return self.cls(*given, **named, **built)
+
+
+def part(entry: Any, key: str, given: int = 0, named: tuple[str, ...] = ()) -> Part:
+    """The part that `entry` describes; `given` leading and `named` arguments come with the call.
+
+    `key` is where the entry stands in the file. Raises ValueError, naming the key, for a class, an argument or a value that does not fit.
+    """
+    if isinstance(entry, str):
+        entry = {CLASS: entry}
+    if not isinstance(entry, Mapping) or not isinstance(entry.get(CLASS), str):
+        raise ValueError(f"{key}: expected a mapping with the key 'class', such as {{class: FNO, width: 32}}, got {entry!r}")
+    cls = find(entry[CLASS], key)
+    hints: dict[str, Any] = get_type_hints(vars(cls).get("__init__", object))
+    parameters = list(inspect.signature(cls).parameters.values())
+    free = {p.name: p for p in parameters[given:] if p.name not in named}
+    values = {k: v for k, v in entry.items() if k != CLASS}
+    for name in values:
+        if name not in free:
+            raise ValueError(f"{key}.{name}: {cls.__name__} has no such hyperparameter; it has {list(free)}{nearest(name, free)}")
+    missing = [n for n, p in free.items() if p.default is p.empty and n not in values]
+    if missing:
+        raise ValueError(f"{key}: {cls.__name__} needs {', '.join(missing)}; add `{missing[0]}: ...`")
+    return Part(cls, {k: _value(v, hints.get(k, Any), f"{key}.{k}") for k, v in values.items()})
+
+
+def find(name: str, key: str) -> type:
+    """The class of a name, short for this package's own (FNO), dotted for any other (mine.networks.Net)."""
+    module, _, last = name.rpartition(".")
+    homes = [module] if module else list(ROOMS)
+    known: dict[str, Any] = {}
+    for home in homes:
+        try:
+            found = import_module(home)
+        except ImportError as error:
+            raise ValueError(f"{key}.class: {name!r} cannot be imported: {error}") from error
+        known |= {n: v for n, v in vars(found).items() if inspect.isclass(v) and (module or getattr(v, "is_recorded", False))}
+    if last not in known:
+        raise ValueError(f"{key}.class: no class {name!r} among {sorted(known)}{nearest(last, known)}")
+    cls: type = known[last]
+    return cls
+
+
+def _value(value: Any, hint: Any, key: str) -> Any:
+    """The value as its annotation has it; a mapping with a class is a part, and a name stands for a function of its room."""
+    if isinstance(value, Mapping) and CLASS in value:
+        return part(value, key)
+    if isinstance(value, str) and hint is not str and "Callable" in str(hint):
+        return _function(value, key)
+    parser = ArgumentParser(exit_on_error=False)
+    try:
+        parser.add_argument("--value", type=hint)
+        return parser.parse_object({"value": value}).value
+    except (ArgumentError, ValueError, TypeError) as error:
+        detail = str(error).split("\n")[-1].strip() or str(error)
+        raise ValueError(f"{key}: {value!r} does not fit {getattr(hint, '__name__', hint)}: {detail}") from error
+
+
+def _function(name: str, key: str) -> Any:
+    from surrogates import refine
+
+    known = {n: v for n, v in vars(refine).items() if inspect.isfunction(v)}
+    if name not in known:
+        raise ValueError(f"{key}: no function {name!r} among {sorted(known)}{nearest(name, known)}")
+    return known[name]

@@ -1,0 +1,112 @@
+"""Short rollouts on trajectories that training does not see: what the one-step loss cannot tell.
+
+Per lead: nRMSE and correlation of the ensemble mean, averaged over trajectories and fields, and where there is an ensemble the
+spread-skill ratio with the means taken before the root (see `surrogates.metrics`). A member that blows up counts: its nRMSE is inf.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import xarray as xr
+from jaxtyping import Float
+from torch import Tensor
+
+from surrogates.contracts import Conditions
+from surrogates.data.module import DataModule
+from surrogates.interchange import TIME, TRAJECTORY, conditions_of, from_xarray, trajectories_of
+from surrogates.metrics import NRMSE, Correlation, SpreadSkill
+from surrogates.noise import SeededNoise
+from surrogates.rollout import rollout
+from surrogates.surrogate import Surrogate
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Initial states and what became of them, in physical units: one row a start."""
+
+    past: Float[Tensor, "B H C *X"]
+    truth: Float[Tensor, "B T C *X"]
+    conditions: Conditions
+    trajectories: tuple[int, ...]
+
+
+def trial(dataset: xr.Dataset, surrogate: Surrogate, frames: int, starts: int = 1, trajectories: int | None = None) -> Trial:
+    """The first `trajectories`, from `starts` times each that are evenly spaced, as far apart as they can be.
+
+    Raises ValueError where a trajectory is too short for the history and the frames.
+    """
+    chosen = dataset.isel({TRAJECTORY: slice(trajectories)}) if TRAJECTORY in dataset.dims else dataset
+    have, need = chosen.sizes[TIME], surrogate.history + frames
+    if have < need:
+        raise ValueError(
+            f"the trajectories have {have} frames but {surrogate.history} of history and {frames} ahead are needed; ask for fewer"
+        )
+    first = dict.fromkeys(round(s * (have - need) / max(1, starts - 1)) for s in range(starts))
+    parts, conditions, ids = [], [], list[int]()
+    for start in first:
+        part = chosen.isel({TIME: slice(start, start + need)})
+        parts.append(from_xarray(part, surrogate.fields))
+        conditions.append(conditions_of(part.isel({TIME: slice(surrogate.history)})))
+        ids += [t * 100_003 + start for t in trajectories_of(part)]  # a start is a trajectory of its own to the noise
+    u = torch.cat(parts)
+    together = Conditions(
+        conditions[0].domain,
+        torch.cat([c.time for c in conditions]),
+        torch.cat([c.dt for c in conditions]),
+        torch.cat([c.parameters for c in conditions]),
+        conditions[0].names,
+    )
+    return Trial(u[:, : surrogate.history], u[:, surrogate.history :], together, tuple(ids))
+
+
+@torch.no_grad()
+def ensemble(surrogate: Surrogate, trial: Trial, frames: int, members: int, seed: int) -> Float[Tensor, "B M T C *X"]:
+    """Members of every row, under noise keyed by (seed, row, member); without a refiner there is one."""
+    count = members if surrogate.refiner is not None else 1
+    device = surrogate.normaliser.state_mean.device
+    which = torch.arange(len(trial.past)).repeat_interleave(count)
+    conditions = trial.conditions.rows(which).to(device, torch.float32)
+    noise = SeededNoise(seed, [trial.trajectories[i] for i in which.tolist()], list(range(count)) * len(trial.past))
+    past = trial.past[which].to(device)
+    frames_made = rollout(surrogate, past, frames, conditions.after, noise if surrogate.refiner is not None else None)
+    made = torch.stack([u.float() for u in frames_made], 1)
+    return made.reshape(-1, count, *made.shape[1:])
+
+
+@dataclass(frozen=True)
+class Rollouts:
+    """How much is rolled out: `trajectories` of the validation split for `frames` frames with `members`, scored at `leads` (in frames)."""
+
+    trajectories: int = 4
+    frames: int = 20
+    members: int = 4
+    leads: tuple[int, ...] = (5, 20)
+
+    def __post_init__(self) -> None:
+        if min(self.trajectories, self.frames, self.members, *self.leads) < 1 or max(self.leads) > self.frames:
+            raise ValueError(f"trajectories, frames, members and leads must be at least 1, and leads at most the frames: {self}")
+
+    def scores(self, surrogate: Surrogate, data: DataModule) -> dict[str, float]:
+        """One number a metric and lead, named as nrmse_5."""
+        rows = trial(data.truth("valid"), surrogate, self.frames, 1, self.trajectories)
+        members = ensemble(surrogate, rows, self.frames, self.members, seed=0).cpu()
+        curves = score_curves(members, rows, surrogate)
+        return {f"{name}_{lead}": float(curve[lead - 1]) for lead in self.leads for name, curve in curves.items()}
+
+
+def score_curves(members: Float[Tensor, "B M T C *X"], rows: Trial, surrogate: Surrogate) -> dict[str, Float[Tensor, " T"]]:
+    """nrmse, correlation and, of two members or more, spread_skill at every lead."""
+    nrmse, correlation, ratio = NRMSE(surrogate.fields), Correlation(surrogate.fields), SpreadSkill()
+    given = (members, rows.truth, rows.conditions.domain, rows.conditions)
+    out = {
+        "nrmse": nrmse.value(nrmse.statistics(*given))["nrmse_field"].mean((0, 2)),
+        "correlation": correlation.value(correlation.statistics(*given))["correlation_field"].mean((0, 2)),
+    }
+    if members.shape[1] > 1:
+        sums = ratio.statistics(*given)
+        scale = surrogate.normaliser.state_std.flatten().double().cpu().square()  # channels in units of their own spread
+        expected, error = ((sums[n] / scale).sum((0, 2)) for n in ("expected2", "error2"))
+        out["spread_skill"] = (expected / error).sqrt()
+    return out
