@@ -4,8 +4,21 @@
 """
 
 from surrogates.data.files import open_dataset
+from surrogates.data.generate import make
 from surrogates.data.recipe import Recipe, load_recipe
 from surrogates.data.splits import by_parameter, by_time, by_trajectory, split_of
 from surrogates.data.windows import Batch, Order, Windows
 
-__all__ = ["Batch", "Order", "Recipe", "Windows", "by_parameter", "by_time", "by_trajectory", "load_recipe", "open_dataset", "split_of"]
+__all__ = [
+    "Batch",
+    "Order",
+    "Recipe",
+    "Windows",
+    "by_parameter",
+    "by_time",
+    "by_trajectory",
+    "load_recipe",
+    "make",
+    "open_dataset",
+    "split_of",
+]

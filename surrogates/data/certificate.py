@@ -43,7 +43,7 @@ def jobs(recipe: Recipe, device: str = "cpu") -> dict[str, tuple[Callable[[truth
     for name, settings in truth.finer(recipe).items():
         out[name] = (partial(_again, recipe, name, device), start + truth.work(recipe, settings, time, step, rows))
     if recipe.certificate.lyapunov:
-        work = 2 * truth.work(recipe, recipe.burn_in.solver, recipe.certificate.lyapunov, step, rows)
+        work = 2 * truth.work(recipe, recipe.coarse, recipe.certificate.lyapunov, step, rows)
         out[EXPONENT] = (partial(_exponent, recipe, device), start + work)
     return out
 
@@ -97,7 +97,7 @@ def _again(recipe: Recipe, name: str, device: str, tick: truth.Tick) -> Float[Te
 def _exponent(recipe: Recipe, device: str, tick: truth.Tick) -> Float[Tensor, " B"]:
     ids, rows = subjects(recipe)
     u = truth.start(recipe, ids, tick, device)[:rows].double()
-    settings, step = replace(recipe.burn_in.solver, dtype="float64"), recipe.frames.step
+    settings, step = replace(recipe.coarse, dtype="float64"), recipe.frames.step
     box = recipe.domain.box(settings.resolution)
     past = recipe.domain.box(recipe.solver.resolution).resample(u, box.shape)[:, None]
     at = truth.conditions(recipe, ids[:rows], box, step, past)

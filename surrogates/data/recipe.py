@@ -126,10 +126,10 @@ class Recipe:
     parameters: Mapping[str, Distribution]
     domain: Space
     solver: Solver
-    burn_in: BurnIn
     frames: Frames
     splits: Mapping[str, Split]
     certificate: Check
+    burn_in: BurnIn | None = None
     initial: Mapping[str, float] = field(default_factory=dict)
     seed: int = 0
     group: int = 4
@@ -140,8 +140,11 @@ class Recipe:
             _one_of("split", split, SPLITS)
         if "train" not in self.splits:
             raise ValueError(f"splits must have 'train', got {list(self.splits)}")
-        for label, part in (("solver", self.solver), ("burn_in.solver", self.burn_in.solver), ("frames", self.frames)):
-            resolution = part.resolution
+        for label, resolution in (
+            ("solver", self.solver.resolution),
+            ("burn_in.solver", self.coarse.resolution),
+            ("frames", self.frames.resolution),
+        ):
             if len(resolution) != len(self.domain.lengths):
                 raise ValueError(
                     f"{label}.resolution {list(resolution)} must have one entry for each of domain.lengths {list(self.domain.lengths)}"
@@ -177,6 +180,11 @@ class Recipe:
     def box(self) -> Box:
         """The domain at the stored resolution."""
         return self.domain.box(self.frames.resolution)
+
+    @property
+    def coarse(self) -> Solver:
+        """The solver on whose grid the random initial states are drawn."""
+        return self.solver if self.burn_in is None else self.burn_in.solver
 
     @property
     def span(self) -> float:

@@ -68,10 +68,11 @@ def fields_of(recipe: Recipe) -> Fields:
 
 def start(recipe: Recipe, ids: Sequence[int], tick: Tick, device: str = "cpu") -> Float[Tensor, "B C *Y"]:
     """The states at the first frame, on the solver's grid, in its precision."""
-    coarse = recipe.domain.box(recipe.burn_in.solver.resolution)
-    u: Tensor = solver_of(recipe, recipe.burn_in.solver).initial(coarse, list(ids), recipe.seed, **recipe.initial).to(device)
-    u = _pass(recipe, ids, u, recipe.burn_in.time, recipe.burn_in.solver, coarse, tick)
-    fine = recipe.domain.box(recipe.solver.resolution)
+    coarse, fine = recipe.domain.box(recipe.coarse.resolution), recipe.domain.box(recipe.solver.resolution)
+    u: Tensor = solver_of(recipe, recipe.coarse).initial(coarse, list(ids), recipe.seed, **recipe.initial).to(device)
+    if recipe.burn_in is None:
+        return u.to(getattr(torch, recipe.solver.dtype))
+    u = _pass(recipe, ids, u, recipe.burn_in.time, recipe.coarse, coarse, tick)
     u = coarse.resample(u.to(getattr(torch, recipe.solver.dtype)), fine.shape)
     return _pass(recipe, ids, u, recipe.burn_in.settle, recipe.solver, fine, tick)
 
@@ -98,8 +99,10 @@ def work(recipe: Recipe, settings: Solver, time: float, step: float, rows: int) 
 
 
 def work_of_start(recipe: Recipe, rows: int) -> float:
-    burn, settle = recipe.burn_in.time, recipe.burn_in.settle
-    return sum(work(recipe, s, t, t / CHUNKS, rows) for s, t in ((recipe.burn_in.solver, burn), (recipe.solver, settle)) if t)
+    if recipe.burn_in is None:
+        return 0.0
+    parts = ((recipe.coarse, recipe.burn_in.time), (recipe.solver, recipe.burn_in.settle))
+    return sum(work(recipe, s, t, t / CHUNKS, rows) for s, t in parts if t)
 
 
 def _pass(recipe: Recipe, ids: Sequence[int], u: Tensor, time: float, settings: Solver, box: Box, tick: Tick) -> Tensor:

@@ -1,0 +1,129 @@
+"""What `surrogates data list | make | info | check` do: functions that print with rich and return what they found."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from surrogates import catalog
+from surrogates.data import generate
+from surrogates.data.cache import check_frames
+from surrogates.data.files import files_of, locate, open_dataset
+from surrogates.data.layout import PART
+from surrogates.data.read import open_hdf5, read_file
+from surrogates.data.recipe import load_recipe, sizes_of
+from surrogates.interchange import TIME, TRAJECTORY, domain_of, fields_of, from_xarray, parameters_of
+
+
+def list_datasets() -> None:
+    """The data sets that recipes declare, their sizes, and which of these have been made."""
+    table = Table("data set", "equation", "size", "frames", "grid", "trajectories", "made", title=f"data root: {catalog.data_root()}")
+    for name in catalog.names("datasets"):
+        for size in sizes_of(name):
+            recipe = load_recipe(name, size)
+            counts = " / ".join(str(s.trajectories) for s in recipe.splits.values())
+            grid = " x ".join(map(str, recipe.frames.resolution))
+            table.add_row(name, recipe.equation, size, str(recipe.frames.count), grid, counts, _state(name, size))
+    Console().print(table)
+
+
+def make(name: str, size: str = "full", out: str | None = None, workers: int | None = None, device: str = "cpu") -> None:
+    """Generate a data set from its recipe; stopped at any moment, the same command resumes it.
+
+    Args:
+        name: a data set that `surrogates data list` shows, or the path of a recipe.yaml.
+        size: tiny, small or full.
+        out: the folder to write to (default: <data root>/<name>/<size>).
+        workers: how many groups of trajectories are advanced at once (default: the cores at hand).
+        device: where they are advanced, such as cpu or cuda.
+    """
+    folder = generate.make(name, size, out, workers=workers, device=device)
+    info(str(folder))
+
+
+def info(name_or_path: str, size: str | None = None) -> None:
+    """Describe a data set: fields, domain, splits, parameters, certificate.
+
+    Args:
+        name_or_path: the name of a data set that was made, or the path of a file or folder.
+        size: which of the sizes that were made (default: the largest).
+    """
+    folder = locate(name_or_path, size)
+    table = Table(show_header=False, title=str(folder))
+    for key, value in facts(folder).items():
+        table.add_row(key, value)
+    Console().print(table)
+
+
+def check(name_or_path: str, size: str | None = None) -> None:
+    """Verify the files of a data set: checksums, values that are not finite, frames that are flat or repeat the one before.
+
+    Raises ValueError for the first file that is not sound.
+
+    Args:
+        name_or_path: the name of a data set that was made, or the path of a file or folder.
+        size: which of the sizes that were made (default: the largest).
+    """
+    console = Console()
+    for split, paths in files_of(locate(name_or_path, size)).items():
+        for path in paths:
+            repeated = check_file(path)
+            note = f", {repeated} frames equal to the one before" if repeated else ""
+            console.print(f"{split}: {path} is sound{note}", highlight=False, soft_wrap=True)
+
+
+def check_file(path: Path) -> int:
+    """Read every value of a file; returns how many frames repeat the one before. Raises ValueError where it is not sound."""
+    dataset, repeated = read_file(path, verify=True), 0
+    fields, times = fields_of(dataset), dataset[TIME].values
+    for n in range(dataset.sizes[TRAJECTORY]):
+        u = from_xarray(dataset.isel({TRAJECTORY: slice(n, n + 1)}), fields)[0].numpy()
+        check_frames(u, f"{path}: trajectory {int(dataset[TRAJECTORY][n])}", times, fields.channels)
+        repeated += int((u[1:] == u[:-1]).reshape(len(u) - 1, -1).all(1).sum())
+    return repeated
+
+
+def facts(folder: Path) -> dict[str, str]:
+    """What `info` prints, by label."""
+    whole = open_dataset(folder, partial=True)
+    box, attrs = domain_of(whole), whole.attrs
+    sizes = {s: sum(_count(p) for p in paths) for s, paths in files_of(folder, partial=True).items()}
+    unfinished = [p for paths in files_of(folder, partial=True).values() for p in paths if p.suffix == PART]
+    out = {
+        "data set": f"{attrs['dataset']}{' (' + attrs['size'] + ')' if 'size' in attrs else ''}",
+        "fields": ", ".join(f"{c} [{u}]" for c, u in zip(fields_of(whole).channels, fields_of(whole).units, strict=True)),
+        "grid": f"{' x '.join(map(str, box.shape))} on {' x '.join(f'{v:.6g}' for v in box.lengths)}, {', '.join(box.boundary)}",
+        "frames": f"{whole.sizes[TIME]} of dt {attrs['dt']:g}",
+        "trajectories": ", ".join(f"{s} {n}" for s, n in sizes.items()),
+    }
+    for name, values in parameters_of(whole).items():
+        low, high = float(values.min()), float(values.max())
+        out[name] = f"{low:g}" if low == high else f"{low:g} to {high:g}"
+    out.update({k.replace("_", " "): _time(attrs, k) for k in ("scored_time", "lyapunov_time", "turnover_time") if k in attrs})
+    out.update({k: str(attrs[k]) for k in ("seed", "version", "checksum") if k in attrs})
+    if unfinished:
+        out["state"] = f"unfinished: {whole.sizes[TRAJECTORY]} trajectories are complete; `surrogates data make` resumes it"
+    return out
+
+
+def _time(attrs: dict[str, Any], key: str) -> str:
+    text = f"{attrs[key]:.4g}"
+    if key == "scored_time":
+        text += f" (half dt {attrs['half_dt_time']:.4g}, double N {attrs['double_n_time']:.4g}, checked up to {attrs['checked_time']:.4g})"
+    return text
+
+
+def _count(path: Path) -> int:
+    with open_hdf5(path) as f:
+        return int(np.asarray(f.attrs["n_trajectories"]))
+
+
+def _state(name: str, size: str) -> str:
+    folder = catalog.data_root() / name / size
+    if not (folder / "data").is_dir():
+        return ""
+    return "unfinished" if any(folder.glob(f"data/*/*{PART}")) else "yes"
