@@ -44,9 +44,9 @@ def _with_dims(dataset: xr.Dataset) -> xr.Dataset:
     for dim in (TRAJECTORY, TIME):
         if dim not in dataset.dims:
             dataset = dataset.expand_dims(dim)
-    if LEAD in dataset.coords and dataset[LEAD].dims == ():
-        dataset = dataset.assign_coords({LEAD: (TIME, [float(dataset[LEAD])])})
-    return dataset
+    single = {name: c for name, c in dataset.coords.items() if c.dims == ()}
+    along = {name: TIME if name == LEAD else TRAJECTORY for name, c in single.items() if name == LEAD or c.attrs.get("role") == "parameter"}
+    return dataset.assign_coords({name: (dim, [float(single[name])], single[name].attrs) for name, dim in along.items()})
 
 
 def _check_fields(forecast: xr.Dataset, truth: xr.Dataset) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from surrogates.contracts import Conditions, Domain
 from surrogates.fields import Fields
-from surrogates.metrics.quantity import CHANNEL, FIELD, Quantity, Statistics, by_field, integral, volume
+from surrogates.metrics.quantity import CHANNEL, FIELD, Quantity, Statistics, by_field, failed_as, integral, volume
 
 
 @dataclass(frozen=True)
@@ -48,4 +48,5 @@ class Budget:
     def value(self, statistics: Statistics) -> Mapping[str, Tensor]:
         per = {name: sums / statistics["volume"] for name, sums in statistics.items()}
         energies = {name: by_field(per[name], self.fields) for name in ("energy", "energy_truth")}
-        return {"mean": per["mean"], "mean_truth": per["mean_truth"], **energies}
+        found = {"mean": per["mean"], "mean_truth": per["mean_truth"], **energies}
+        return {name: failed_as(float("nan"), value, value) for name, value in found.items()}

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from surrogates.contracts import Conditions, Domain
 from surrogates.fields import Fields
-from surrogates.metrics.moments import central, moments
+from surrogates.metrics.moments import central, cosine, moments
 from surrogates.metrics.quantity import CHANNEL, FIELD, Quantity, Statistics, by_field, failed_as, mean_of
 from surrogates.metrics.vorticity import curl, vector_slice
 
@@ -44,8 +44,8 @@ class Correlation:
         c = central(statistics)
         pp, yy, py = (by_field(s, self.fields) for s in (c.pp, c.yy, c.py))
         return {
-            "correlation": failed_as(0.0, c.py / (c.pp * c.yy).sqrt(), statistics["pp"]),
-            "correlation_field": failed_as(0.0, py / (pp * yy).sqrt(), by_field(statistics["pp"], self.fields)),
+            "correlation": failed_as(0.0, cosine(c.py, c.pp, c.yy), statistics["pp"]),
+            "correlation_field": failed_as(0.0, cosine(py, pp, yy), by_field(statistics["pp"], self.fields)),
         }
 
 
@@ -73,5 +73,5 @@ class VorticityCorrelation:
 
     def value(self, statistics: Statistics) -> Mapping[str, Tensor]:
         c = central(statistics)
-        ratio = c.py.sum(-1) / (c.pp.sum(-1) * c.yy.sum(-1)).sqrt()
-        return {"correlation_vorticity": failed_as(0.0, ratio, statistics["pp"].sum(-1))}
+        value = cosine(c.py.sum(-1), c.pp.sum(-1), c.yy.sum(-1))
+        return {"correlation_vorticity": failed_as(0.0, value, statistics["pp"].sum(-1))}

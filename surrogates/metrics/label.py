@@ -23,7 +23,7 @@ def labelled(values: Mapping[str, np.ndarray], quantities: Mapping[str, Quantity
     data = {}
     for name, array in values.items():
         q = quantities[name]
-        data[name] = ((TRAJECTORY, LEAD, *q.dims), array, {"long_name": q.formula, "units": _units(q, fields)})
+        data[name] = ((TRAJECTORY, LEAD, *q.dims), array, {"long_name": q.formula, "units": _units(q, fields, domain_of(forecast).units)})
     used = {dim for name in values for dim in quantities[name].dims}
     coords = {**_leads(forecast, truth), **_channels(fields), **_bins(forecast, used)}
     return xr.Dataset(data, coords, {name: truth.attrs[name] for name in CARRIED if name in truth.attrs})
@@ -64,10 +64,17 @@ def _bins(forecast: xr.Dataset, used: Iterable[str]) -> dict[str, Any]:
     return coords
 
 
-def _units(quantity: Quantity, fields: Fields) -> str:
+def _units(quantity: Quantity, fields: Fields, length: str) -> str:
     """One unit, or one a channel (a field) where they differ."""
-    if not quantity.power:
-        return "1"
-    units = fields.units if CHANNEL in quantity.dims else tuple(f.units for f in fields)
-    raised = [u if quantity.power == 1 or u == "1" else f"({u}){quantity.power}" for u in units]
+    if quantity.field:
+        units: tuple[str, ...] = (fields[quantity.field].units,)
+    else:
+        units = fields.units if CHANNEL in quantity.dims else tuple(f.units for f in fields)
+    raised = [" ".join(p for p in (_power(u, quantity.power), _power(length, quantity.length)) if p) or "1" for u in units]
     return raised[0] if len(set(raised)) == 1 else ", ".join(raised)
+
+
+def _power(unit: str, n: int) -> str:
+    if n == 0 or unit == "1":
+        return ""
+    return unit if n == 1 else f"({unit}){n}"

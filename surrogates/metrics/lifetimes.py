@@ -16,15 +16,15 @@ HALF = 0.5
 CORRELATIONS = {"correlation_field": "high_correlation", "correlation_vorticity": "high_vorticity_correlation"}
 
 
-def lifetimes(scores: xr.Dataset, climatology: xr.DataArray | None = None) -> xr.Dataset:
-    """The times that the curves of `scores` give. Raises ValueError where climatology lacks a lead of theirs."""
+def lifetimes(scores: xr.Dataset, climatology: xr.DataArray | None = None) -> dict[str, xr.DataArray]:
+    """The times that the curves of `scores` give, by name. Raises ValueError where climatology lacks a lead of theirs."""
     scored = scores.isel({LEAD: scores["scored"].values})
-    out = xr.Dataset()
+    out: dict[str, xr.DataArray] = {}
     if not scored.sizes[LEAD]:
         return out
     for curve, name in CORRELATIONS.items():
         if curve in scored:
-            out = out.merge(_high(scored[curve], name))
+            out.update(_high(scored[curve], name))
     if climatology is not None and "nrmse_field" in scored:
         half = HALF * _at_leads(climatology, scored[LEAD])
         times = time_above(scored["nrmse_field"], half)
@@ -33,17 +33,15 @@ def lifetimes(scores: xr.Dataset, climatology: xr.DataArray | None = None) -> xr
     return out
 
 
-def _high(curve: xr.DataArray, name: str) -> xr.Dataset:
+def _high(curve: xr.DataArray, name: str) -> dict[str, xr.DataArray]:
     each, mean = time_below(curve, HIGH), time_below(curve.mean(TRAJECTORY, skipna=False), HIGH)
-    return xr.Dataset(
-        {
-            f"{name}_time": each["time"].assign_attrs(long_name=f"first lead at which the correlation is {HIGH}"),
-            f"{name}_censored": each["censored"].assign_attrs(long_name="not reached in the leads scored"),
-            f"{name}_frames": (curve > HIGH).sum(LEAD).assign_attrs(long_name=f"frames with correlation above {HIGH}"),
-            f"{name}_time_of_mean": mean["time"].assign_attrs(long_name=f"first lead at which the mean correlation is {HIGH}"),
-            f"{name}_censored_of_mean": mean["censored"].assign_attrs(long_name="not reached in the leads scored"),
-        }
-    )
+    return {
+        f"{name}_time": each["time"].assign_attrs(long_name=f"first lead at which the correlation is {HIGH}"),
+        f"{name}_censored": each["censored"].assign_attrs(long_name="not reached in the leads scored"),
+        f"{name}_frames": (curve > HIGH).sum(LEAD).assign_attrs(long_name=f"frames with correlation above {HIGH}"),
+        f"{name}_time_of_mean": mean["time"].assign_attrs(long_name=f"first lead at which the mean correlation is {HIGH}"),
+        f"{name}_censored_of_mean": mean["censored"].assign_attrs(long_name="not reached in the leads scored"),
+    }
 
 
 def _at_leads(climatology: xr.DataArray, leads: xr.DataArray) -> xr.DataArray:

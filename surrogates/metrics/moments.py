@@ -45,3 +45,8 @@ def variance(mean: Tensor, square: Tensor) -> Tensor:
     """<y^2> - <y>^2, zero below the rounding of its terms."""
     difference = square - mean.square()
     return torch.where(difference <= CONSTANT * square, 0.0, difference)
+
+
+def cosine(py: Tensor, pp: Tensor, yy: Tensor) -> Tensor:
+    """py / sqrt(pp yy); NaN where either is constant, which has no direction."""
+    return torch.where((pp > 0) & (yy > 0), py / (pp * yy).sqrt(), torch.nan)

@@ -26,11 +26,16 @@ CHANNEL, FIELD, WAVENUMBER, RANK = "channel", "field", "wavenumber", "rank"
 
 @dataclass(frozen=True)
 class Quantity:
-    """One value (B, T, *dims): its formula, and its units as a power of those of its channel or field."""
+    """One value (B, T, *dims): its formula, and its units as powers of length and of the units of its channel or field.
+
+    `field` names the field whose units are meant where no dim says.
+    """
 
     formula: str
     dims: tuple[str, ...]
     power: int = 0
+    length: int = 0
+    field: str = ""
 
 
 class ScoreMetric(Metric, Protocol):

@@ -62,7 +62,7 @@ def score(
     arrays = {name: torch.cat([row[name] for row in rows]).numpy() for name in rows[0]}
     scores = labelled(arrays, quantities, forecast, truth)
     scores.attrs.update(metrics=json.dumps({m.name: {n: q.formula for n, q in m.quantities.items()} for m in metrics}), members=members)
-    return scores.merge(lifetimes(scores, climatology), combine_attrs="override")
+    return scores.assign(lifetimes(scores, climatology))
 
 
 def evaluate(metrics: Sequence[ScoreMetric], prediction: Tensor, truth: Tensor, conditions: Conditions) -> dict[str, Tensor]:

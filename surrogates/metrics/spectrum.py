@@ -10,10 +10,10 @@ trajectory has few modes in its first shells, so for a statement on the climate 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from surrogates.contracts import Conditions, Domain
@@ -34,7 +34,7 @@ class EnergySpectrum:
 
     @property
     def quantities(self) -> Mapping[str, Quantity]:
-        return _quantities("energy", "1/2 sum |u_k|^2", (FIELD,), 2)
+        return _quantities("energy", "1/2 sum |u_k|^2", Quantity("", (FIELD,), 2))
 
     def statistics(
         self, prediction: Float[Tensor, "B M T C *X"], truth: Float[Tensor, "B T C *X"], domain: Domain, conditions: Conditions
@@ -56,7 +56,7 @@ class EnstrophySpectrum:
 
     @property
     def quantities(self) -> Mapping[str, Quantity]:
-        return _quantities("enstrophy", f"1/2 sum |w_k|^2, w = curl {self.field}", (), 0)
+        return _quantities("enstrophy", f"1/2 sum |w_k|^2, w = curl {self.field}", Quantity("", (), 2, -2, self.field))
 
     def statistics(
         self, prediction: Float[Tensor, "B M T C *X"], truth: Float[Tensor, "B T C *X"], domain: Domain, conditions: Conditions
@@ -73,11 +73,14 @@ class EnstrophySpectrum:
 
 def log_spectral_distance(spectrum: Float[Tensor, "... S"], truth: Float[Tensor, "... S"]) -> Tensor:
     """sqrt(mean_n (log10 ratio)^2) over n >= 1 where the truth has energy; inf where the spectrum is not finite, NaN without any shell."""
-    s, y = spectrum[..., 1:], truth[..., 1:]
-    counted = y > FLOOR * truth.sum(-1, keepdim=True)
-    square = torch.where(counted, (s / y).log10().square(), 0.0)
+    counted = _counted(truth)[..., 1:]
+    square = torch.where(counted, (spectrum / truth)[..., 1:].log10().square(), 0.0)
     distance = (square.sum(-1) / counted.sum(-1)).sqrt()
     return failed_as(float("inf"), distance, spectrum.sum(-1))
+
+
+def _counted(truth: Float[Tensor, "... S"]) -> Bool[Tensor, "... S"]:
+    return truth > FLOOR * truth.sum(-1, keepdim=True)
 
 
 def _of_members(prediction: Float[Tensor, "B M T C *X"], domain: Domain) -> Float[Tensor, "B T C S"]:
@@ -87,18 +90,21 @@ def _of_members(prediction: Float[Tensor, "B M T C *X"], domain: Domain) -> Floa
 
 
 def _compare(name: str, spectrum: Tensor, truth: Tensor) -> Mapping[str, Tensor]:
+    nan = float("nan")
     return {
-        f"{name}_spectrum": spectrum,
+        f"{name}_spectrum": failed_as(nan, spectrum, spectrum),
         f"{name}_spectrum_truth": truth,
-        f"{name}_spectrum_ratio": spectrum / truth,
+        f"{name}_spectrum_ratio": torch.where(spectrum.isfinite() & _counted(truth), spectrum / truth, nan),
         f"{name}_spectrum_distance": log_spectral_distance(spectrum, truth),
     }
 
 
-def _quantities(name: str, formula: str, dims: tuple[str, ...], power: int) -> Mapping[str, Quantity]:
+def _quantities(name: str, formula: str, of: Quantity) -> Mapping[str, Quantity]:
+    """The labels of `_compare`; `of` has the dims and units of one shell."""
+    over = (*of.dims, WAVENUMBER)
     return {
-        f"{name}_spectrum": Quantity(formula + " over the shell, mean over members", (*dims, WAVENUMBER), power),
-        f"{name}_spectrum_truth": Quantity(formula + " over the shell, of the truth", (*dims, WAVENUMBER), power),
-        f"{name}_spectrum_ratio": Quantity("spectrum over that of the truth", (*dims, WAVENUMBER)),
-        f"{name}_spectrum_distance": Quantity("sqrt(mean (log10 spectrum / truth)^2) over shells n >= 1", dims),
+        f"{name}_spectrum": replace(of, dims=over, formula=formula + " over the shell, mean over members"),
+        f"{name}_spectrum_truth": replace(of, dims=over, formula=formula + " over the shell, of the truth"),
+        f"{name}_spectrum_ratio": Quantity("spectrum over that of the truth; NaN where the truth has none", over),
+        f"{name}_spectrum_distance": Quantity("sqrt(mean (log10 spectrum / truth)^2) over shells n >= 1", of.dims),
     }
