@@ -24,12 +24,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from surrogates.contracts import Domain, Draws, Operator
+from surrogates.contracts import Domain, Draws
 from surrogates.record import recorded
 from surrogates.refine.conditioning import at_level, check_channels, conditioned, member_mean, state_like
 from surrogates.refine.features import features
 from surrogates.refine.path import LINEAR, Path
-from surrogates.refine.samplers import euler, evaluations
+from surrogates.refine.samplers import Sampler, euler, evaluations
 from surrogates.refine.schedule import UNIFORM, Schedule
 from surrogates.refine.source import GAUSSIAN, Frame, Source
 
@@ -49,13 +49,13 @@ class FlowMatching(nn.Module):
 
     def __init__(
         self,
-        operator: Operator,
+        operator: nn.Module,
         *,
         channels: int,
         path: Path = LINEAR,
         schedule: Schedule = UNIFORM,
         source: Source = GAUSSIAN,
-        sampler: Callable[..., Tensor] = euler,
+        sampler: Sampler = euler,
         steps: int = 4,
     ) -> None:
         super().__init__()
@@ -85,7 +85,7 @@ class FlowMatching(nn.Module):
         """The coordinates in which the flow runs."""
         c = self.channels
         scale = self.scale.to(context.dtype).reshape(c, *(1,) * (context.ndim - 2))
-        return self.source(guess, context[:, -c:] if context.shape[1] >= c else None, scale)
+        return self.source.frame(guess, context[:, -c:] if context.shape[1] >= c else None, scale)
 
     def forward(
         self,

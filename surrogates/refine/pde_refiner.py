@@ -25,7 +25,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from surrogates.contracts import Domain, Draws, Operator
+from surrogates.contracts import Domain, Draws
 from surrogates.record import recorded
 from surrogates.refine.conditioning import at_level, check_channels, conditioned, member_mean, state_like
 from surrogates.refine.features import features
@@ -45,7 +45,7 @@ class PDERefiner(nn.Module):
 
     inflation: Tensor
 
-    def __init__(self, operator: Operator, *, channels: int, schedule: Exponential) -> None:
+    def __init__(self, operator: nn.Module, *, channels: int, schedule: Exponential) -> None:
         super().__init__()
         self.operator, self.channels, self.schedule = operator, channels, schedule
         self.register_buffer("inflation", torch.ones(()))
@@ -68,10 +68,10 @@ class PDERefiner(nn.Module):
         self._check(guess)
         network = conditioned(self.operator, guess, context, embedding, domain)
         lawful = correct if correct is not None else _same
-        first, *rest = self.schedule.levels()
+        first, *rest = self.schedule.levels(self.schedule.steps)
         if guess is None:
             zeros = torch.zeros_like(state_like(context, self.channels))
-            guess = network(zeros, at_level(first, zeros, domain))
+            guess = network(zeros, at_level(first, zeros, domain)).to(zeros.dtype)  # a network may predict in half precision
         y = guess = lawful(guess)
         for k, s in enumerate(rest):
             sigma = self.schedule.sigma(s)

@@ -80,6 +80,6 @@ def ab2(velocity: Velocity, z: Tensor, levels: Sequence[float], correct: Correct
     return z
 
 
-def evaluations(sampler: Callable[..., Tensor], steps: int) -> int:
+def evaluations(sampler: Sampler, steps: int) -> int:
     """How often a sampler calls the network on its way to s = 0: what a cost-accuracy curve counts."""
     return 2 * steps - 1 if sampler is heun else steps

@@ -79,9 +79,9 @@ class Exponential:
         if self.first not in (0, 1):
             raise ValueError(f"first is {self.first}; write 0 (the network predicts first) or 1 (a guess stands for that)")
 
-    def levels(self, steps: int | None = None) -> tuple[float, ...]:
-        """The K + 1 times from 1 to 0. Raises ValueError for any other number of steps: nothing else was trained."""
-        if steps not in (None, self.steps):
+    def levels(self, steps: int) -> tuple[float, ...]:
+        """The K + 1 times from 1 to 0, for steps = K. Raises ValueError for any other number: nothing else was trained."""
+        if steps != self.steps:
             raise ValueError(f"these levels were trained for steps={self.steps}, not {steps}; train another schedule for that")
         return tuple(1 - k / self.steps for k in range(self.steps + 1))
 
@@ -90,12 +90,12 @@ class Exponential:
         return self.sigma_min ** (1 - s)
 
     def draw(self, noise: Draws, like: Float[Tensor, "B M"], *, draw: int) -> Float[Tensor, "B M"]:
-        table = like.new_tensor(self.levels()[self.first :])
+        table = like.new_tensor(self.levels(self.steps)[self.first :])
         k = (uniform(noise, like, draw=draw) * len(table)).long()
         return table[k.clamp(max=len(table) - 1)]
 
     def trains(self, s: float) -> bool:
-        return s in self.levels()[self.first :]
+        return s in self.levels(self.steps)[self.first :]
 
 
 UNIFORM = Uniform()

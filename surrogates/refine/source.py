@@ -38,7 +38,7 @@ class Frame(NamedTuple):
 class Source(Protocol):
     """The frame from the deterministic guess, the previous state (either may be absent) and the scale per channel."""
 
-    def __call__(self, guess: Tensor | None, previous: Tensor | None, scale: Tensor) -> Frame: ...
+    def frame(self, guess: Tensor | None, previous: Tensor | None, scale: Tensor) -> Frame: ...
 
 
 @recorded
@@ -46,7 +46,7 @@ class Source(Protocol):
 class GaussianSource:
     """Standard normal noise; where there is a guess, its scaled residual is generated."""
 
-    def __call__(self, guess: Tensor | None, previous: Tensor | None, scale: Tensor) -> Frame:
+    def frame(self, guess: Tensor | None, previous: Tensor | None, scale: Tensor) -> Frame:
         return Frame(0.0 if guess is None else guess, scale, 0.0, 1.0, 1.0)
 
 
@@ -57,7 +57,7 @@ class GuessSource:
 
     std: float = 1.0
 
-    def __call__(self, guess: Tensor | None, previous: Tensor | None, scale: Tensor) -> Frame:
+    def frame(self, guess: Tensor | None, previous: Tensor | None, scale: Tensor) -> Frame:
         if guess is None:
             raise ValueError("GuessSource starts from a deterministic guess but guess is None; give one, or write GaussianSource()")
         return Frame(0.0, 1.0, guess, self.std * scale, scale)
@@ -70,7 +70,7 @@ class PreviousSource:
 
     std: float = 1.0
 
-    def __call__(self, guess: Tensor | None, previous: Tensor | None, scale: Tensor) -> Frame:
+    def frame(self, guess: Tensor | None, previous: Tensor | None, scale: Tensor) -> Frame:
         if previous is None:
             raise ValueError(
                 "PreviousSource starts from the previous state but the context has fewer channels than the state; "

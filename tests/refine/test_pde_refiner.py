@@ -1,6 +1,7 @@
 """PDE-Refiner against the operator that knows the Gaussian answer to both of its questions."""
 
 import json
+from functools import partial
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from torch import nn
 from surrogates.contracts import Refiner
 from surrogates.noise import AtStep, SeededNoise
 from surrogates.record import construct, describe
-from surrogates.refine import FEATURES, Exponential, PDERefiner
+from surrogates.refine import FEATURES, Exponential, FlowMatching, GaussianVelocity, PDERefiner
 from surrogates.refine.features import time_of
 
 F64 = {"dtype": torch.float64}
@@ -63,7 +64,7 @@ def test_the_exact_operator_attains_the_bayes_loss_and_others_do_not(points, pla
     def loss(operator):
         return PDERefiner(operator, channels=1, schedule=SCHEDULE).loss(truth, None, empty(rows, 4), None, domain, plain()).mean().item()
 
-    residual = [VARIANCE] + [VARIANCE / (VARIANCE + SCHEDULE.sigma(s) ** 2) for s in SCHEDULE.levels()[1:]]
+    residual = [VARIANCE] + [VARIANCE / (VARIANCE + SCHEDULE.sigma(s) ** 2) for s in SCHEDULE.levels(3)[1:]]
     best = loss(Denoiser())
     assert abs(best / (sum(residual) / 4) - 1) < 0.01
     assert loss(Denoiser(MEAN + 0.2)) > best + 0.01
@@ -88,7 +89,7 @@ def test_the_first_prediction_is_trained_and_made_from_zeros(points, plain):
 def test_samples_have_the_mean_and_the_variance_of_the_rounds(points, plain):
     x = PDERefiner(Denoiser(), channels=1, schedule=SCHEDULE)(None, empty(50_000, 4), None, points(4), plain())
     assert abs(x.mean().item() - MEAN) < 0.003
-    assert abs(x.var().item() / variance_after(0.0, SCHEDULE.levels()[1:]) - 1) < 0.02
+    assert abs(x.var().item() / variance_after(0.0, SCHEDULE.levels(3)[1:]) - 1) < 0.02
 
 
 def test_a_guess_stands_for_the_first_prediction(points, plain):
@@ -139,9 +140,19 @@ def test_a_sample_is_differentiable(points, plain):
     assert torch.autograd.gradcheck(lambda g, c: refiner(g, c, None, points(3), plain()), (guess, context))
 
 
-def test_a_refiner_writes_itself_down(gaussian):
-    from surrogates.refine import GaussianVelocity
+@pytest.mark.parametrize("kind", [FlowMatching, partial(PDERefiner, schedule=SCHEDULE)])
+def test_a_network_in_half_precision_leaves_the_state_its_own(kind, points, plain):
+    class Half(Linear):
+        def forward(self, x, domain, embedding=None):
+            return super().forward(x, domain, embedding).bfloat16()
 
+    context = torch.ones(2, 2, 4)
+    refiner = kind(Half(3), channels=1)
+    assert refiner(None, context, None, points(4), plain()).dtype == torch.float32
+    assert refiner.loss(context[:, :1], None, context, None, points(4), plain()).isfinite().all()
+
+
+def test_a_refiner_writes_itself_down(gaussian):
     refiner = PDERefiner(GaussianVelocity(*gaussian), channels=2, schedule=Exponential(4, 0.01))
     assert isinstance(refiner, Refiner)
     again = construct(json.loads(json.dumps(describe(refiner))))

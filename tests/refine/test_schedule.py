@@ -36,7 +36,7 @@ def test_pde_refiner_trains_exactly_the_levels_that_it_visits(first, steps, poin
     visited, trained = visited_and_trained(refiner, points(2), plain(), guess=first or None)
     assert len(visited) == refiner.evaluations == steps + 1 - first  # the finest level among them
     assert {round(s, 9) for s in visited} == {round(s, 9) for s in trained}
-    assert all(refiner.schedule.trains(s) for s in refiner.schedule.levels()[first:])
+    assert all(refiner.schedule.trains(s) for s in refiner.schedule.levels(steps)[first:])
 
 
 @pytest.mark.parametrize("sampler", [euler, heun, ab2])
@@ -51,12 +51,12 @@ def test_flow_matching_visits_only_what_it_trains(sampler, schedule, points, pla
 
 def test_levels_fall_from_the_source_to_the_data():
     assert Uniform().levels(4) == (1.0, 0.75, 0.5, 0.25, 0.0)
-    assert Exponential(2).levels() == (1.0, 0.5, 0.0)
+    assert Exponential(2).levels(2) == (1.0, 0.5, 0.0)
 
 
 def test_exponential_noise_falls_as_the_paper_says():
     schedule = Exponential(3, sigma_min=1e-3)
-    torch.testing.assert_close([schedule.sigma(s) for s in schedule.levels()], [1.0, 1e-1, 1e-2, 1e-3])
+    torch.testing.assert_close([schedule.sigma(s) for s in schedule.levels(3)], [1.0, 1e-1, 1e-2, 1e-3])
     torch.testing.assert_close(schedule.sigma(torch.tensor([1.0, 0.0])), torch.tensor([1.0, 1e-3]))
 
 
