@@ -1,8 +1,6 @@
 """FiLM: an embedding e scales and shifts each channel, y -> (1 + gamma(e)) y + beta(e).
 
-The last layer of gamma, beta starts at zero, so that a network starts as if it were unconditioned. One small network serves all
-blocks. Where y is affine in what came before, so is its modulation, with other coefficients: a caller that scales weights and biases
-in place of y pays nothing per grid point.
+The last layer starts at zero, so that a network starts as if it were unconditioned; one small network serves all blocks.
 
 Source: Perez et al., FiLM: Visual Reasoning with a General Conditioning Layer, 2018, https://arxiv.org/abs/1709.07871.
 """
@@ -11,21 +9,22 @@ from __future__ import annotations
 
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn.functional import silu
 
 
 class FiLM(nn.Module):
-    """gamma and beta of `layers` blocks of `channels` channels from an embedding of size `embedding`."""
+    """For each of `blocks`, a gain that starts at 1, a shift that starts at 0 and a second gain, each per member and channel."""
 
-    def __init__(self, embedding: int, channels: int, layers: int) -> None:
+    def __init__(self, embedding: int, channels: int, blocks: int) -> None:
         super().__init__()
-        self.layers, self.channels = layers, channels
+        self.blocks, self.channels = blocks, channels
         self.hidden = nn.Linear(embedding, 2 * channels)
-        self.out = nn.Linear(2 * channels, 2 * layers * channels)
+        self.out = nn.Linear(2 * channels, 3 * blocks * channels)
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
 
-    def forward(self, embedding: Float[Tensor, "G E"]) -> Float[Tensor, "L 2 G C"]:
-        """For each block: 1 + gamma, then beta."""
-        y: Tensor = self.out(nn.functional.silu(self.hidden(embedding)))
-        y = y.view(-1, self.layers, 2, self.channels).permute(1, 2, 0, 3)
-        return y + y.new_tensor([1.0, 0.0]).view(1, 2, 1, 1)
+    def forward(self, embedding: Float[Tensor, "G E"]) -> tuple[tuple[Float[Tensor, "G C"], ...], ...]:
+        """(gain, shift, second gain) for each block."""
+        y: Tensor = self.out(silu(self.hidden(embedding)))
+        rows = y.view(len(y), self.blocks, 3, self.channels).unbind(1)
+        return tuple((1 + row[:, 0], row[:, 1], 1 + row[:, 2]) for row in rows)

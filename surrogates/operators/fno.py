@@ -1,15 +1,16 @@
 """Fourier neural operator in 1-3 dimensions, conditioned by an embedding.
 
-    h_0 = Q_2 gelu(Q_1 [u, p]),   v_l = gelu(K_l h_l + S_l h_l + b_l),   h_{l+1} = gelu(M_l v_l + g_l * h_l),   y = P_2 gelu(P_1 h_L)
+    h_0 = Q_2 gelu(Q_1 [u, p]),    y = P_2 gelu(P_1 h_L),
+    v = gelu(K h + S h + b),       h' = gelu(M v + g h)        in each of L blocks, the last without these two gelu
 
-K is a convolution on the lowest Fourier modes, S a matrix, M a two-layer network at each point, g a gate per channel; the last block
-goes without these two gelu. This is the block of neuraloperator 2.0, and with positions=0 the same function of the same weights.
-An embedding modulates K h + S h + b by FiLM.
+K is a convolution on the lowest Fourier modes, S a matrix, M a two-layer network at each point, g a gate per channel. This is the block
+of neuraloperator 2.0, and with positions=0 the same function of the same weights. An embedding e acts by FiLM where that is free:
+v = gelu((1 + gamma) K h + S h + b + beta), with the factor on the modes and beta on the mean's, and h' = gelu(M v + (1 + gamma') g h).
 
 Positions p: a periodic box has no origin. With positions=0 the network commutes with translations, which is right for laws that do
-(Kuramoto-Sivashinsky, Burgers, free decay); a forcing such as sin(k y), or walls, must be seen, so positions=n, n=1 by default, adds
-sin and cos of the first n harmonics of 2 pi x/L an axis (continuous over the periodic seam, unlike a ramp), of pi x/L between walls.
-The Fourier modes themselves know no walls: they extend the field periodically in the index.
+(Kuramoto-Sivashinsky, Burgers, free decay). A forcing such as sin(k y), or walls, must be seen; so positions=n, 1 by default, adds the
+sine and cosine of the first n harmonics of 2 pi x/L on each axis (continuous over the seam, unlike a ramp), of pi x/L between walls.
+The Fourier modes know no walls: they continue the field periodically.
 
 Source: Li et al., Fourier Neural Operator for Parametric Partial Differential Equations, 2021, https://arxiv.org/abs/2010.08895.
 """
@@ -22,14 +23,18 @@ from functools import lru_cache
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.functional import gelu, linear
+from torch.nn.functional import gelu
 
 from surrogates.contracts import Domain
 from surrogates.domains import Box
 from surrogates.domains.box import PERIODIC
 from surrogates.operators.film import FiLM
+from surrogates.operators.fourier import Matrices, dft_matrices
+from surrogates.operators.pointwise import Pointwise
 from surrogates.operators.spectral_conv import SpectralConv
 from surrogates.record import recorded
+
+Modulation = tuple[Tensor | None, Tensor | None, Tensor | None]
 
 
 @recorded
@@ -40,6 +45,7 @@ class FNO(nn.Module):
     k_y = 0..12 (neuraloperator calls this n_modes=(24, 24)). Their number is the dimension of the box.
     positions: harmonics of the position that the network sees; 0 for translation equivariance.
     expansion: hidden channels of the pointwise networks inside the blocks, as a multiple of width; lift: the same at both ends.
+    Raises ValueError for impossible numbers.
     """
 
     def __init__(
@@ -58,12 +64,13 @@ class FNO(nn.Module):
         super().__init__()
         self.in_channels, self.out_channels, self.embedding = in_channels, out_channels, embedding
         self.modes, self.positions = tuple(modes), positions
-        _check_numbers(self.modes, width, layers, positions)
-        seen, hidden = in_channels + 2 * positions * len(self.modes), round(lift * width)
-        self.lift_in, self.lift_out = nn.Linear(seen, hidden), nn.Linear(hidden, width)
-        self.blocks = nn.ModuleList(FourierBlock(width, self.modes, round(expansion * width), last=i == layers - 1) for i in range(layers))
+        inner, outer = round(expansion * width), round(lift * width)
+        _check_numbers(self.modes, width, layers, positions, inner, outer)
+        seen = in_channels + 2 * positions * len(self.modes)
+        self.lift_in, self.lift_out = Pointwise(seen, outer), Pointwise(outer, width)
+        self.blocks = nn.ModuleList(FourierBlock(width, self.modes, inner, last=i == layers - 1) for i in range(layers))
         self.film = FiLM(embedding, width, layers) if embedding else None
-        self.project_in, self.project_out = nn.Linear(width, hidden), nn.Linear(hidden, out_channels)
+        self.project_in, self.project_out = Pointwise(width, outer), nn.Linear(outer, out_channels)
 
     def forward(
         self, x: Float[Tensor, "B Cin *X"], domain: Domain, embedding: Float[Tensor, "G E"] | None = None
@@ -74,24 +81,18 @@ class FNO(nn.Module):
         the modes, for stretched cells, and for walls when the network sees no positions.
         """
         box = self._check(x, domain, embedding)
-        h = self._lift(x, box)
-        film = [None] * len(self.blocks) if self.film is None else self.film(embedding)
-        for block, modulation in zip(self.blocks, film, strict=True):
-            h = block(h, modulation)
-        h = gelu(self.project_in(h)).flatten(1, -2)
-        y = torch.matmul(self.project_out.weight, h.mT) + self.project_out.bias[:, None]
-        return y.view(len(x), -1, *box.shape)
-
-    def _lift(self, x: Float[Tensor, "B Cin *X"], box: Box) -> Float[Tensor, "B *X W"]:
-        """Q_2 gelu(Q_1 [u, p]), where Q_1 [u, p] + b = Q_u u + (Q_p p + b): the positions' share is computed once for all rows."""
-        own, place = self.lift_in.weight[:, : self.in_channels], self.lift_in.weight[:, self.in_channels :]
-        base: Tensor = self.lift_in.bias
+        matrices = dft_matrices(box, self.modes, torch.promote_types(x.dtype, torch.float32), x.device)
+        h = x.movedim(1, -1)
         if self.positions:
-            p = _positions(box, self.positions, x.dtype if x.dtype == torch.float64 else torch.float32, x.device)
-            base = linear(p, place, base)
-        h: Tensor = torch.matmul(x.flatten(2).mT, own.T).view(len(x), *box.shape, -1) + base
-        h = self.lift_out(gelu(h))
-        return h
+            p = _positions(box, self.positions, x.dtype, x.device)
+            h = torch.cat([h, p.expand(len(x), *p.shape)], -1)
+        h = self.lift_out(gelu(self.lift_in(h)))
+        film = self.film(embedding) if self.film is not None else ((None, None, None),) * len(self.blocks)
+        for block, modulation in zip(self.blocks, film, strict=True):
+            h = block(h, matrices, modulation)
+        h = gelu(self.project_in(h)).flatten(1, -2)
+        y = torch.matmul(self.project_out.weight, h.mT) + self.project_out.bias[:, None]  # channels first without a copy
+        return y.view(len(x), -1, *box.shape)
 
     def _check(self, x: Tensor, domain: Domain, embedding: Tensor | None) -> Box:
         if not isinstance(domain, Box):
@@ -120,32 +121,32 @@ class FNO(nn.Module):
 
 
 class FourierBlock(nn.Module):
-    """h -> gelu(M gelu(K h + S h + b) + g * h), channels last, with K h + S h + b modulated by FiLM where one is given."""
+    """h -> gelu(M gelu(K h + S h + b) + g h), channels last; `last` leaves the two gelu out."""
 
     def __init__(self, width: int, modes: tuple[int, ...], hidden: int, *, last: bool) -> None:
         super().__init__()
         self.last = last
         self.spectral = SpectralConv(width, modes)
-        self.skip = nn.Linear(width, width)
-        self.inner, self.outer = nn.Linear(width, hidden), nn.Linear(hidden, width)
+        self.skip = Pointwise(width, width)
+        self.inner, self.outer = Pointwise(width, hidden), Pointwise(hidden, width)
         self.gate = nn.Parameter(torch.ones(width))
 
-    def forward(self, h: Float[Tensor, "B *X C"], modulation: Float[Tensor, "2 B C"] | None) -> Float[Tensor, "B *X C"]:
-        if modulation is None:
-            v = self.spectral(h, self.skip(h))
-        else:
-            scale, shift = modulation
-            weight = self.skip.weight.T * scale[:, None]
-            bias = (self.skip.bias * scale + shift)[:, None]
-            skip = torch.baddbmm(bias, h.flatten(1, -2), weight).view(h.shape)
-            v = self.spectral(h, skip, scale)
+    def forward(self, h: Float[Tensor, "B *X C"], matrices: Matrices, modulation: Modulation) -> Float[Tensor, "B *X C"]:
+        gain, shift, gate = modulation
+        v = self.spectral(h, self.skip(h), matrices, gain, shift)
+        g = self.gate if gate is None else (self.gate * gate).view(len(h), *(1,) * (h.ndim - 2), -1)
         if self.last:
-            return torch.addcmul(self.outer(gelu(self.inner(v))), h, self.gate)
-        return gelu(torch.addcmul(self.outer(gelu(self.inner(gelu(v)))), h, self.gate))
+            return torch.addcmul(self.outer(gelu(self.inner(v))), h, g)
+        return gelu(torch.addcmul(self.outer(gelu(self.inner(gelu(v)))), h, g))
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def _positions(box: Box, harmonics: int, dtype: torch.dtype, device: torch.device) -> Float[Tensor, "*X P"]:
+    return _make_positions(box, harmonics, dtype, device)
 
 
 @lru_cache(maxsize=64)
-def _positions(box: Box, harmonics: int, dtype: torch.dtype, device: torch.device) -> Float[Tensor, "*X P"]:
+def _make_positions(box: Box, harmonics: int, dtype: torch.dtype, device: torch.device) -> Float[Tensor, "*X P"]:
     """sin and cos of n theta, an axis: theta = 2 pi (x - lower)/L on a periodic axis, half of it between walls."""
     with torch.inference_mode(False), torch.no_grad():
         out = []
@@ -157,8 +158,11 @@ def _positions(box: Box, harmonics: int, dtype: torch.dtype, device: torch.devic
         return torch.stack(out, -1).to(device, dtype)
 
 
-def _check_numbers(modes: tuple[int, ...], width: int, layers: int, positions: int) -> None:
+def _check_numbers(modes: tuple[int, ...], width: int, layers: int, positions: int, inner: int, outer: int) -> None:
     if not 1 <= len(modes) <= 3 or min(modes) < 1:
         raise ValueError(f"modes must be 1 to 3 positive counts, one an axis, got {modes}")
-    if width < 1 or layers < 1 or positions < 0:
-        raise ValueError(f"width and layers must be positive and positions at least 0, got {width}, {layers} and {positions}")
+    if min(width, layers, inner, outer) < 1 or positions < 0:
+        raise ValueError(
+            f"width, layers, expansion * width and lift * width must be at least 1 and positions at least 0, "
+            f"got {width}, {layers}, {inner}, {outer} and {positions}"
+        )

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from surrogates.operators.fourier import analyse, analyse_fft, by_products, synthesise, synthesise_fft
+from surrogates.operators.fourier import Matrices, analyse, analyse_fft, synthesise, synthesise_fft
 
 
 class SpectralConv(nn.Module):
@@ -28,27 +28,34 @@ class SpectralConv(nn.Module):
     def __init__(self, channels: int, modes: tuple[int, ...]) -> None:
         super().__init__()
         self.channels, self.modes = channels, modes
+        zero = [m // 2 for m in modes[:-1]] + [0]
+        self.zero = sum(k * prod(modes[axis + 1 :]) for axis, k in enumerate(zero))  # where the mean's mode lies
         # the variance 1/C of a complex entry keeps the energy of the modes that pass
         self.weight = nn.Parameter(torch.randn(prod(modes), channels, 2 * channels) * (0.5 / channels) ** 0.5)
 
     def forward(
-        self, u: Float[Tensor, "B *X C"], onto: Float[Tensor, "B *X C"], scale: Float[Tensor, "B C"] | None = None
+        self,
+        u: Float[Tensor, "B *X C"],
+        onto: Float[Tensor, "B *X C"],
+        matrices: Matrices,
+        gain: Float[Tensor, "B C"] | None = None,
+        shift: Float[Tensor, "B C"] | None = None,
     ) -> Float[Tensor, "B *X C"]:
-        """onto + scale * K u."""
+        """onto + gain * K u + shift, where gain and shift are applied to the modes and so cost nothing a grid point."""
         dtype = torch.promote_types(u.dtype, torch.float32)
         with torch.autocast(u.device.type, enabled=False):
-            u, onto, weight = u.to(dtype), onto.to(dtype), self.weight.to(dtype)
-            products = by_products(tuple(u.shape[1:-1]), self.modes)
-            z = (analyse if products else analyse_fft)(u, self.modes)
-            o = _multiply(z, weight)
-            if scale is not None:
-                o = o * scale[:, None, None].to(dtype)
-            return (synthesise if products else synthesise_fft)(o, self.modes, onto)
+            u, onto = u.to(dtype), onto.to(dtype)
+            z = analyse(u, self.modes, matrices) if matrices else analyse_fft(u, self.modes)
+            o = self._multiply(z)
+            if gain is not None:
+                o = o * gain[:, None, None].to(dtype)
+            if shift is not None:
+                o[:, 0, self.zero] += shift.to(dtype)
+            return synthesise(o, self.modes, matrices, onto) if matrices else synthesise_fft(o, self.modes, onto)
 
-
-def _multiply(z: Float[Tensor, "B 2 K C"], weight: Float[Tensor, "K C 2*C"]) -> Float[Tensor, "B 2 K C"]:
-    """The complex product mode by mode: rows (b, part of z), columns (part of W, c)."""
-    b, _, k, c = z.shape
-    y = torch.bmm(z.reshape(2 * b, k, c).transpose(0, 1), weight).view(k, b, 2, 2, c)
-    o = torch.stack([y[:, :, 0, 0] - y[:, :, 1, 1], y[:, :, 0, 1] + y[:, :, 1, 0]])
-    return o.permute(2, 0, 1, 3)
+    def _multiply(self, z: Float[Tensor, "B 2 K C"]) -> Float[Tensor, "B 2 K C"]:
+        """The complex product mode by mode: rows (b, part of z), columns (part of W, c)."""
+        b, _, k, c = z.shape
+        y = torch.bmm(z.reshape(2 * b, k, c).transpose(0, 1), self.weight.to(z.dtype))
+        rr, ri, ir, ii = y.view(k, b, 4, c).unbind(2)
+        return torch.stack([(rr - ii).transpose(0, 1), (ri + ir).transpose(0, 1)], dim=1)

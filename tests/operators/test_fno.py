@@ -68,7 +68,7 @@ def test_it_is_an_operator_and_counts_its_parameters() -> None:
     c, h, p, k = 8, 16, 3 + 4, 24
     block = 2 * k * c * c + (c * c + c) + (c * c // 2 + c // 2) + (c * c // 2 + c) + c
     ends = (p * h + h) + (h * c + c) + (c * h + h) + (h * 2 + 2)
-    film = (5 * 2 * c + 2 * c) + (2 * c + 1) * 2 * 3 * c
+    film = (5 * 2 * c + 2 * c) + (2 * c + 1) * 3 * 3 * c
     assert sum(q.numel() for q in f.parameters()) == ends + 3 * block + film
 
 

@@ -7,7 +7,21 @@ import math
 import pytest
 import torch
 
-from surrogates.operators.fourier import analyse, analyse_fft, by_products, synthesise, synthesise_fft
+from surrogates.operators import fourier
+from surrogates.operators.fourier import analyse_fft, by_products, synthesise_fft
+
+
+def matrices(grid, modes):
+    return fourier._dft_matrices(tuple(grid), modes, torch.float64, torch.device("cpu"))
+
+
+def analyse(u, modes):
+    return fourier.analyse(u, modes, matrices(u.shape[1:-1], modes))
+
+
+def synthesise(o, modes, onto):
+    return fourier.synthesise(o, modes, matrices(onto.shape[1:-1], modes), onto)
+
 
 CASES = [
     ((16,), (9,)),
