@@ -66,7 +66,10 @@ class GuessSource:
 @recorded
 @dataclass(frozen=True)
 class PreviousSource:
-    """The previous state plus noise of `std` times the scale; what is generated must be a state, not a tendency."""
+    """The previous state plus noise of `std` times the scale; what is generated must be a state, not a tendency.
+
+    Where a bundle of T frames is generated, C counts them all and the source is the T frames before it.
+    """
 
     std: float = 1.0
 
