@@ -83,7 +83,7 @@ def reference(all_of_them: list[Contender]) -> Contender:
     return next((c for c in all_of_them if c.kind == ENSEMBLE), all_of_them[0])
 
 
-def climatology(training: xr.Dataset, fields: Fields) -> Float[Tensor, "C *X"]:
+def climatology(training: xr.Dataset, fields: Fields) -> Float[Tensor, " C *X"]:
     """The mean field of the training split over trajectories and times, float64 sums. Raises ValueError for another split or NaN."""
     split = training.attrs.get("split", "train")
     if split != "train":
@@ -119,4 +119,3 @@ def _of_solver(suite: Suite, resolution: int, max_dt: float, dt: float) -> Conte
     evaluations = ceil(dt / max_dt * (1 - 1e-12)) * SCHEMES[solver.scheme]
     power = {1: "", 2: "²", 3: "³"}[step.dim]
     return Contender(f"solver-{resolution}", f"solver {resolution}{power}", SOLVER, step, evaluations=evaluations, resolution=resolution)
-

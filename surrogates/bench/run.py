@@ -1,12 +1,12 @@
 """suite -> run -> scores: every contender is rolled out by `simulate`, scored by `score` and timed by `costs`; then the report.
 
-    <out>/bench.json              what was compared: data, contenders, and where they come from
-    <out>/contenders/<name>.nc    scores of one contender, written when it has finished; a second run skips it
-    <out>/pictures/<name>.nc      its fields at a few leads; pictures/truth.nc those of the truth
-    <out>/costs.json              seconds a frame, with every round
-    <out>/scores.nc               all of the scores, one dim `contender`
-    <out>/forecast.zarr           the forecast of the first ensemble
-    <out>/table.md, report.html   the same for people
+<out>/bench.json              what was compared: data, contenders, and where they come from
+<out>/contenders/<name>.nc    scores of one contender, written when it has finished; a second run skips it
+<out>/pictures/<name>.nc      its fields at a few leads; pictures/truth.nc those of the truth
+<out>/costs.json              seconds a frame, with every round
+<out>/scores.nc               all of the scores, one dim `contender`
+<out>/forecast.zarr           the forecast of the first ensemble
+<out>/table.md, report.html   the same for people
 """
 
 from __future__ import annotations
@@ -65,7 +65,9 @@ def combine(folder: Path, those: list[Contender], cost: Mapping[str, Cost]) -> x
     """One Dataset over contenders: scores, kinds, labels, members, evaluations and costs (ms a frame and trajectory)."""
     parts = [_load(folder / "contenders" / f"{c.name}.nc") for c in those]
     attrs = {k: v for k, v in parts[0].attrs.items() if k not in ("members", "fingerprint", "metrics", "wall")}
-    whole = xr.concat([p.drop_attrs() for p in parts], CONTENDER, coords="minimal", compat="override", combine_attrs="override", join="outer")
+    whole = xr.concat(
+        [p.drop_attrs() for p in parts], CONTENDER, coords="minimal", compat="override", combine_attrs="override", join="outer"
+    )
     for part in parts:
         for name, variable in part.variables.items():
             whole[name].attrs.update(variable.attrs)
@@ -121,7 +123,9 @@ def _claim(folder: Path, suite: Suite, those: list[Contender], truth: xr.Dataset
             old = known["contenders"].get(name, identity)
             differing += [f"{name}.{k}" for k in identity if old.get(k) != identity[k]]
         if differing:
-            raise FileExistsError(f"{folder} holds another run: it differs in {', '.join(differing)}; choose another output folder or remove it")
+            raise FileExistsError(
+                f"{folder} holds another run: it differs in {', '.join(differing)}; choose another output folder or remove it"
+            )
         mine["contenders"] = {**known["contenders"], **mine["contenders"]}
     elif folder.is_file() or any((folder / f).exists() for f in (SCORES, "contenders", FORECAST)):
         raise FileExistsError(f"{folder} exists and holds no benchmark of ours; choose another output folder")
@@ -149,7 +153,9 @@ def _leads_from(truth: xr.Dataset, suite: Suite) -> xr.Dataset:
 def _check_frames(suite: Suite, truth: xr.Dataset) -> None:
     have = truth.sizes[TIME] - 1 - suite.start
     if suite.frames > have:
-        raise ValueError(f"the suite forecasts {suite.frames} frames from frame {suite.start} but the trajectories hold {max(have, 0)} after it")
+        raise ValueError(
+            f"the suite forecasts {suite.frames} frames from frame {suite.start} but the trajectories hold {max(have, 0)} after it"
+        )
 
 
 def _save(dataset: xr.Dataset, path: Path) -> None:

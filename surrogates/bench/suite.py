@@ -40,7 +40,9 @@ class Solver:
         if not self.resolutions or len(set(self.resolutions)) < len(self.resolutions) or min(self.resolutions) < 4:
             raise ValueError(f"resolutions must be different whole numbers of at least 4, got {list(self.resolutions)}")
         if len(self.max_dt) not in (1, len(self.resolutions)) or min(self.max_dt) <= 0:
-            raise ValueError(f"max_dt takes one positive number, or one for each of the resolutions {list(self.resolutions)}, got {list(self.max_dt)}")
+            raise ValueError(
+                f"max_dt takes one positive number, or one for each of the resolutions {list(self.resolutions)}, got {list(self.max_dt)}"
+            )
 
     @property
     def runs(self) -> tuple[tuple[int, float], ...]:
@@ -117,4 +119,6 @@ def check_data(suite: Suite, file: str = "suite") -> None:
         data = open_dataset(suite.dataset, split=split, size=suite.size)
     have = data.sizes["time"] - 1 - suite.start
     if suite.frames > have:
-        raise ValueError(f"{file}: frames: {suite.frames} frames from frame {suite.start} but trajectories hold {have}; write at most {have}")
+        raise ValueError(
+            f"{file}: frames: {suite.frames} frames from frame {suite.start} but trajectories hold {have}; write at most {have}"
+        )

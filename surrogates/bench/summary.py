@@ -114,7 +114,9 @@ def at_equal_cost(scores: xr.Dataset, name: str) -> tuple[str, float]:
 
 def names_of(scores: xr.Dataset, *kinds: str) -> list[str]:
     """Contenders of these kinds (all where none is given), in the order of the kinds; solvers coarse to fine."""
-    order = sorted(range(scores.sizes[CONTENDER]), key=lambda i: (KINDS.index(str(scores["kind"].values[i])), int(scores["resolution"].values[i])))
+    order = sorted(
+        range(scores.sizes[CONTENDER]), key=lambda i: (KINDS.index(str(scores["kind"].values[i])), int(scores["resolution"].values[i]))
+    )
     return [str(scores[CONTENDER].values[i]) for i in order if not kinds or scores["kind"].values[i] in kinds]
 
 

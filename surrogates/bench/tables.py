@@ -44,11 +44,12 @@ def notes(scores: xr.Dataset) -> list[str]:
         "where the forecast or the certified accuracy of the truth ends.",
         "Skill: lead at which the nRMSE reaches half of climatology's, mean over trajectories; difference to the reference with "
         "the 95 % interval of a bootstrap that resamples trajectories, the same for both. '>' marks a lower bound: some had not crossed.",
-        f"Correlation time: lead at which the correlation of the {correlation_of(scores)} falls to .8, mean over trajectories / of their mean curve.",
+        f"Correlation time: lead at which the correlation of the {correlation_of(scores)} falls to .8: mean over trajectories / of their "
+        "mean curve.",
         "Spread/error: range over the leads at which the mean correlation is above .8. Spectrum: root mean square of log10(E/E truth) over "
         "shells, of spectra averaged over trajectories and leads. Divergence: largest ||div u|| / ||grad u||.",
-        f"Cost: median ms a frame and trajectory on one clock: one member at batch 1; one member, the {n} trajectories in one batch; and the "
-        "forecast as scored, all members. Solvers at equal cost are those nearest in the last column, of the resolutions run.",
+        f"Cost: median ms a frame and trajectory on one clock: one member at batch 1; one member, the {n} trajectories in one batch; and "
+        "the forecast as scored, all members. Solvers at equal cost are those nearest in the last column, of the resolutions run.",
     ]
 
 
@@ -72,18 +73,17 @@ def html(table: Table) -> str:
         cells = "".join(f"<td>{escape(c)}</td>" for c in row[1:])
         marked = ' class="marked"' if i in table.emphasised else ""
         body.append(f'<tr{marked}><th scope="row">{escape(row[0])}</th>{cells}</tr>')
-    return (
-        f'<div class="table"><table><caption>{escape(table.title)}</caption><thead><tr>{head}</tr></thead><tbody>{"".join(body)}</tbody></table></div>'
-    )
+    inside = f"<caption>{escape(table.title)}</caption><thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody>"
+    return f'<div class="table"><table>{inside}</table></div>'
 
 
 def number(value: float, digits: int = 3) -> str:
     """Plain text of `digits` significant digits; a dash where there is none."""
     if isnan(value):
-        return "–"
+        return "-"
     if isinf(value):
         return "failed"
-    return f"{value:.{digits}g}" if abs(value) >= 1e-3 or value == 0 else f"{value:.0e}"
+    return f"{value:#.{digits}g}".rstrip(".") if abs(value) >= 1e-3 or value == 0 else f"{value:.0e}"
 
 
 def _skill(scores: xr.Dataset, rows: Sequence[Row], emphasised: tuple[int, ...]) -> Table:
@@ -107,15 +107,25 @@ def _skill(scores: xr.Dataset, rows: Sequence[Row], emphasised: tuple[int, ...])
 def _physics(scores: xr.Dataset, rows: Sequence[Row], emphasised: tuple[int, ...]) -> Table:
     named = leads(scores)
     lead = named[min([i for i in named if i > 0], default=0)]
-    heads = ("contender", f"CRPS, {lead}", "spread/error", "spectrum", "divergence", "evaluations", "ms, batch 1", "ms, batch", "ms, forecast")
+    heads = (
+        "contender",
+        f"CRPS, {lead}",
+        "spread/error",
+        "spectrum",
+        "divergence",
+        "evaluations",
+        "ms, batch 1",
+        "ms, batch",
+        "ms, forecast",
+    )
     cells = tuple(
         (
             _label(r),
             number(r.numbers["crps"], 2),
-            f"{r.numbers['spread_low']:.2f}–{r.numbers['spread_high']:.2f}" if r.numbers.get("spread_low", float("nan")) > 0 else "–",
+            f"{r.numbers['spread_low']:.2f} to {r.numbers['spread_high']:.2f}" if r.numbers.get("spread_low", float("nan")) > 0 else "-",
             number(r.numbers["spectrum"], 2),
             number(r.numbers["divergence"], 1),
-            f"{r.numbers['evaluations']:g} × {r.numbers['members']:.0f}",
+            f"{r.numbers['evaluations']:g} x {r.numbers['members']:.0f}",
             *(number(r.numbers[c]) for c in ("cost_single", "cost_batch", "cost")),
         )
         for r in rows
@@ -128,24 +138,24 @@ def _reference(scores: xr.Dataset, rows: Sequence[Row]) -> str:
 
 
 def _label(row: Row) -> str:
-    return f"{row.label} ({row.ratio:.2g} × the cost of the {row.at_cost_of})" if row.at_cost_of else row.label
+    return f"{row.label} ({row.ratio:.2g} x the cost of the {row.at_cost_of})" if row.at_cost_of else row.label
 
 
 def _time(interval: Interval) -> str:
     if isnan(interval.value):
-        return "–"
+        return "-"
     return f"{'> ' if interval.censored else ''}{interval.value:.2f}"
 
 
 def _difference(row: Row) -> str:
     d = row.difference
     if row.kind == CLIMATOLOGY or isnan(d.value):
-        return "–"
+        return "-"
     return f"{d.value:+.2f} [{d.lower:+.2f}, {d.upper:+.2f}]"
 
 
 def _correlation(row: Row) -> str:
     if isnan(row.correlation.value):
-        return "–"
+        return "-"
     mean = f"{'> ' if row.numbers['correlation_of_mean_censored'] else ''}{row.numbers['correlation_of_mean']:.2f}"
     return f"{_time(row.correlation)} / {mean}"

@@ -1,4 +1,4 @@
-"""The summary in three sentences, made from the numbers: how far the surrogate forecasts, who wins at what cost, whether it is calibrated."""
+"""The summary in three sentences, made from the numbers: how far the forecast goes, who wins at what cost, whether it is calibrated."""
 
 from __future__ import annotations
 
@@ -27,32 +27,37 @@ def classical(scores: xr.Dataset, rows: list[Row]) -> str:
     if cheaper:
         best = min(cheaper, key=lambda s: s.numbers["cost"])
         return (
-            f"The classical solver wins: the {best.label.removeprefix('solver ')} spectral solver is more accurate ({amount(best.skill)} against "
+            f"The classical solver wins: the {grid(best)} spectral solver is more accurate ({amount(best.skill)} against "
             f"{amount(me.skill)} {unit}) at {times_lower(me.numbers['cost'] / best.numbers['cost'])} cost than the {me.label}"
             f"{_and_finest(solvers, best, me)}."
         )
     equal = next(r for r in rows if r.at_cost_of == me.label)
     difference = gain(scores, me.name, equal.name)
-    what = f"the {equal.label.removeprefix('solver ')} spectral solver, the nearest to it in cost ({equal.ratio:.2g} times)"
+    at = "At equal cost" if 0.7 < equal.ratio < 1.4 else "At the nearest cost that was run"
+    what = f"the {grid(equal)} spectral solver, the nearest to it in cost ({equal.ratio:.2g} times)"
     both = f"({amount(me.skill)} against {amount(equal.skill)} {unit})"
     if difference.lower > 0:
-        return f"At equal cost the {me.label} wins: it is more accurate than {what} {both}."
+        return f"{at} the {me.label} wins: it is more accurate than {what} {both}."
     if difference.upper < 0:
-        return f"The classical solver wins at equal cost: {what}, is more accurate than the {me.label} {both}."
+        return f"{at} the classical solver wins: {what}, is more accurate than the {me.label} {both}."
     tie = f"the {me.label} and {what}, cannot be told apart {both} with {scores.sizes[TRAJECTORY]} trajectories"
     as_good = [s for s in solvers if s.numbers["cost"] < 0.9 * me.numbers["cost"] and s.difference.upper >= 0]
     if not as_good:
-        return f"At equal cost nobody wins: {tie}."
+        return f"{at} nobody wins: {tie}."
     best = min(as_good, key=lambda s: s.numbers["cost"])
     return (
-        f"The classical solver is the cheaper way to the same accuracy: {tie}; already at {best.label.removeprefix('solver ')} it is as good "
+        f"The classical solver is the cheaper way to the same accuracy: {tie}; already at {grid(best)} it is as good "
         f"within that uncertainty, at {times_lower(me.numbers['cost'] / best.numbers['cost'])} cost."
     )
 
 
+def grid(solver: Row) -> str:
+    return solver.label.removeprefix("solver ")
+
+
 def amount(interval: Interval) -> str:
     """The number, marked as a lower bound where a trajectory was censored."""
-    return f"{'at least ' if interval.censored else ''}{interval.value:.2g}"
+    return f"{'at least ' if interval.censored else ''}{interval.value:#.2g}"
 
 
 def times_lower(ratio: float) -> str:
@@ -62,11 +67,13 @@ def times_lower(ratio: float) -> str:
 def _skill(scores: xr.Dataset, rows: dict[str, Row]) -> str:
     me, unit = rows[scores.attrs["reference"]], Clock.of(scores).unit
     others = [(r.label, r.skill) for r in rows.values() if r.kind in (GUESS, PERSISTENCE) and r.name != me.name]
-    against = " and ".join(f"{amount(skill)} for the {label}" if "guess" in label else f"{amount(skill)} for {label}" for label, skill in others)
+    against = " and ".join(
+        f"{amount(skill)} for the {label}" if "guess" in label else f"{amount(skill)} for {label}" for label, skill in others
+    )
     ensemble = f" of {me.numbers['members']:.0f} members" if me.numbers["members"] > 1 else ""
     return (
         f"Over {scores.sizes[TRAJECTORY]} held-out trajectories the {me.label}{ensemble} keeps its error below half of climatology's for "
-        f"{amount(me.skill)} {unit} (95 % interval of the mean {me.skill.lower:.2g} to {me.skill.upper:.2g})"
+        f"{amount(me.skill)} {unit} (95 % interval of the mean {me.skill.lower:#.2g} to {me.skill.upper:#.2g})"
         + (f", against {against}." if against else ".")
     )
 
@@ -80,7 +87,9 @@ def _trust(me: Row) -> str:
             "calibrated" if CALIBRATED[0] <= low and high <= CALIBRATED[1]
             else "too narrow" if high < 1 else "too wide" if low > 1 else "not calibrated at every lead"
         )  # fmt: skip
-        parts.append(f"while its mean correlates above .8 its spread is {low:.2f} to {high:.2f} times its error (1 is right: it is {judged})")
+        parts.append(
+            f"while its mean correlates above .8 its spread is {low:.2f} to {high:.2f} times its error (1 is right: it is {judged})"
+        )
     if n["divergence"] == n["divergence"]:
         parts.append(f"its divergence is at most {n['divergence']:.1g} of its gradient")
     parts.append(f"{n['failed']:.0f} of its {n['runs']:.0f} runs failed")
@@ -93,4 +102,4 @@ def _and_finest(solvers: list[Row], best: Row, me: Row) -> str:
     finest = max(affordable, key=lambda s: s.numbers["cost"])
     if finest.name == best.name:
         return ""
-    return f"; for the whole cost of the {me.label} it runs at {finest.label.removeprefix('solver ')}, good for {amount(finest.skill)}"
+    return f"; for the whole cost of the {me.label} it runs at {grid(finest)}, good for {amount(finest.skill)}"
