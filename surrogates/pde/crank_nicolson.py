@@ -3,7 +3,7 @@
     r <- N(w) + a_i r,      (1 - m_i L) w <- (1 + m_i L) w + b_i h r,      m_i = h (c_{i+1} - c_i)/2,      i = 1..5
 
 Fourth order where L = 0, second order in L: at the same step an ETDRK4 step is more accurate and needs four evaluations of N, not five.
-Sources: Carpenter and Kennedy, NASA TM 109112 (1994), solution 3; with L as in Canuto et al., Spectral Methods (2007), appendix D.
+Sources: Carpenter and Kennedy, NASA TM 109112 (1994), solution 3; with L as in Canuto et al., Spectral Methods (2007), appendix D.3.
 """
 
 from __future__ import annotations

@@ -85,7 +85,7 @@ def advection(box: Box, modes: tuple[int, ...], forcing: Complex[Tensor, "R 1 Kx
 
     def nonlinear(w: Tensor) -> Tensor:
         z = plane.to_grid(to_z * w, box.shape)
-        return plane.hermitian(torch.addcmul(half, d2, plane.of_product(z * z, modes)))
+        return plane.hermitian(torch.addcmul(half, d2, plane.of_product(z.square(), modes)))
 
     return nonlinear
 

@@ -59,6 +59,10 @@ def test_a_viscous_flow_forgets_its_perturbation(conditions) -> None:
     assert abs(float(found)) < 1e-6  # the conserved mean neither grows nor decays
 
 
+# The reference is .088 +- .001. Over 64,000 time units the standard error of the mean is .0009, over 4,000 it is .0035: the margins
+# are three times reference and sample together. Medians, because a few trajectories in a hundred are nearly regular for long.
+
+
 def kuramoto_sivashinsky(conditions, rows: int, n: int, max_dt: float, frames: int):
     box = Box.periodic((n,), 64.0)
     step, c = KuramotoSivashinsky(max_dt=max_dt), conditions(box, rows, 1.0)
@@ -70,13 +74,13 @@ def kuramoto_sivashinsky(conditions, rows: int, n: int, max_dt: float, frames: i
 
 def test_kuramoto_sivashinsky_in_a_short_run(conditions) -> None:
     found = kuramoto_sivashinsky(conditions, 16, 96, 0.1, 250)
-    assert abs(found.mean() - 0.088) < 0.008
+    assert abs(found.median() - 0.088) < 0.011
 
 
 @pytest.mark.slow
 def test_kuramoto_sivashinsky_in_a_long_run(conditions) -> None:
     found = kuramoto_sivashinsky(conditions, 32, 128, 0.05, 2000)
-    assert abs(found.mean() - 0.088) < 0.002
+    assert abs(found.median() - 0.088) < 0.004
 
 
 def test_settings_that_make_no_sense_are_refused(conditions) -> None:
