@@ -18,9 +18,9 @@ from typing import Any, get_type_hints
 from jsonargparse import ArgumentError, ArgumentParser
 
 from surrogates.errors import nearest
+from surrogates.record import PACKAGE
 
 CLASS = "class"
-ROOMS = ("surrogates.operators", "surrogates.refine", "surrogates.constraints", "surrogates.target", "surrogates.train.strategies")
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,8 @@ class Part:
         return self.cls(*given, **named, **built)
 
 
-def part(entry: Any, key: str, given: int = 0, named: tuple[str, ...] = ()) -> Part:
-    """The part that `entry` describes; `given` leading and `named` arguments come with the call.
+def part(entry: Any, key: str, room: str, given: int = 0, named: tuple[str, ...] = ()) -> Part:
+    """The part that `entry` describes, a class of the module `room`; `given` leading and `named` arguments come with the call.
 
     `key` is where the entry stands in the file. Raises ValueError, naming the key, for a class, an argument or a value that does not fit.
     """
@@ -44,7 +44,7 @@ def part(entry: Any, key: str, given: int = 0, named: tuple[str, ...] = ()) -> P
         entry = {CLASS: entry}
     if not isinstance(entry, Mapping) or not isinstance(entry.get(CLASS), str):
         raise ValueError(f"{key}: expected a mapping with the key 'class', such as {{class: FNO, width: 32}}, got {entry!r}")
-    cls = find(entry[CLASS], key)
+    cls = find(entry[CLASS], key, room)
     hints: dict[str, Any] = get_type_hints(vars(cls).get("__init__", object))
     parameters = list(inspect.signature(cls).parameters.values())
     free = {p.name: p for p in parameters[given:] if p.name not in named}
@@ -55,32 +55,36 @@ def part(entry: Any, key: str, given: int = 0, named: tuple[str, ...] = ()) -> P
     missing = [n for n, p in free.items() if p.default is p.empty and n not in values]
     if missing:
         raise ValueError(f"{key}: {cls.__name__} needs {', '.join(missing)}; add `{missing[0]}: ...`")
-    return Part(cls, {k: _value(v, hints.get(k, Any), f"{key}.{k}") for k, v in values.items()})
+    return Part(cls, {k: _value(v, hints.get(k, Any), f"{key}.{k}", room) for k, v in values.items()})
 
 
-def find(name: str, key: str) -> type:
-    """The class of a name, short for this package's own (FNO), dotted for any other (mine.networks.Net)."""
-    module, _, last = name.rpartition(".")
-    homes = [module] if module else list(ROOMS)
-    known: dict[str, Any] = {}
-    for home in homes:
-        try:
-            found = import_module(home)
-        except ImportError as error:
-            raise ValueError(f"{key}.class: {name!r} cannot be imported: {error}") from error
-        known |= {n: v for n, v in vars(found).items() if inspect.isclass(v) and (module or getattr(v, "is_recorded", False))}
+def find(name: str, key: str, room: str) -> type:
+    """The class of a name: short for one of its room (FNO), dotted for any other of this package.
+
+    Raises ValueError for an unknown name, and for a class outside the package: a surrogate made of it could not be loaded again.
+    """
+    home, _, last = name.rpartition(".")
+    if home and home.partition(".")[0] != PACKAGE:
+        raise ValueError(
+            f"{key}.class: {name!r} lies outside the package {PACKAGE!r}, whose own classes alone a saved surrogate is rebuilt from; "
+            "in Python, Training(operator=...) takes any factory"
+        )
+    try:
+        members = vars(import_module(home or room))
+    except ImportError as error:
+        raise ValueError(f"{key}.class: {name!r} cannot be imported: {error}") from error
+    known: dict[str, type] = {n: v for n, v in members.items() if inspect.isclass(v) and getattr(v, "is_recorded", False)}
     if last not in known:
         raise ValueError(f"{key}.class: no class {name!r} among {sorted(known)}{nearest(last, known)}")
-    cls: type = known[last]
-    return cls
+    return known[last]
 
 
-def _value(value: Any, hint: Any, key: str) -> Any:
+def _value(value: Any, hint: Any, key: str, room: str) -> Any:
     """The value as its annotation has it; a mapping with a class is a part, and a name stands for a function of its room."""
     if isinstance(value, Mapping) and CLASS in value:
-        return part(value, key)
+        return part(value, key, room)
     if isinstance(value, str) and hint is not str and "Callable" in str(hint):
-        return _function(value, key)
+        return _function(value, key, room)
     parser = ArgumentParser(exit_on_error=False)
     try:
         parser.add_argument("--value", type=hint)
@@ -90,10 +94,8 @@ def _value(value: Any, hint: Any, key: str) -> Any:
         raise ValueError(f"{key}: {value!r} does not fit {getattr(hint, '__name__', hint)}: {detail}") from error
 
 
-def _function(name: str, key: str) -> Any:
-    from surrogates import refine
-
-    known = {n: v for n, v in vars(refine).items() if inspect.isfunction(v)}
+def _function(name: str, key: str, room: str) -> Any:
+    known = {n: v for n, v in vars(import_module(room)).items() if inspect.isfunction(v)}
     if name not in known:
         raise ValueError(f"{key}: no function {name!r} among {sorted(known)}{nearest(name, known)}")
     return known[name]

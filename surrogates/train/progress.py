@@ -49,13 +49,10 @@ class Watch(Callback):
 
     def words(self) -> str:
         """The newest numbers."""
-        rows = [(kind, self.curves.rows[kind][-1]) for kind in (TRAIN, VALID) if self.curves.rows[kind]]
-        shown = [
-            f"{kind + ' ' if k == 'loss' and kind == VALID else ''}{k} {v:.3g}"
-            for kind, row in rows
-            for k, v in row.items()
-            if k not in ("step", "lr")
-        ]
+        shown = []
+        for kind in (TRAIN, VALID):
+            newest = self.curves.rows[kind][-1] if self.curves.rows[kind] else {}
+            shown += [f"{kind} {k} {v:.3g}" for k, v in newest.items() if k not in ("step", "lr")]
         return "  ".join(shown)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:

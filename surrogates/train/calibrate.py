@@ -1,0 +1,172 @@
+"""Calibration of an ensemble on the validation split: two numbers, fitted so that its spread is as large as its error.
+
+With r_l the spread-skill ratio at lead l (1 where truth and members are drawn from one law; `metrics.spread_skill`), find the refiner's
+`inflation` a and the surrogate's `coherence` rho that minimise
+
+    J(a, rho) = mean_l (log r_l^2)^2      over the leads at which the ensemble mean still correlates above .8 with the truth.
+
+The first lead sees a alone, rho decides how spread grows after it. The search is deterministic and every evaluation uses the same
+noise: for each rho on a coarse grid, and then between the best one and its neighbours, a is moved by one secant step of slope one
+(spread is proportional to a where errors grow linearly), a <- a exp(-mean_l log r_l). At saturation r = 1 for any states of the
+attractor, which is why later leads do not count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from math import exp, isfinite, log
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from surrogates.data.files import open_dataset
+from surrogates.saved import load, read_config, save
+from surrogates.surrogate import Surrogate
+from surrogates.train.validation import Trial, ensemble, score_curves, trial
+
+COARSE = (0.0, 0.6, 0.9)
+CORRELATED = 0.8
+INFLATIONS = (0.25, 8.0)  # beyond these it is not a matter of calibration
+
+
+@dataclass(frozen=True)
+class Tried:
+    """One evaluation: the misfit J, the spread-skill ratio at the first and last lead that count, and members that blew up."""
+
+    inflation: float
+    coherence: float
+    misfit: float
+    first: float
+    last: float
+    failed: int
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The fitted numbers, how many leads they were judged on (in frames), and all that was tried."""
+
+    inflation: float
+    coherence: float
+    leads: int
+    tried: tuple[Tried, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def table(self) -> Table:
+        """For a person to read."""
+        out = Table("inflation", "coherence", "misfit", "ratio at lead 1", f"ratio at lead {self.leads}", "failed members")
+        for t in self.tried:
+            numbers = (t.inflation, t.coherence, t.misfit, t.first, t.last)
+            chosen = (t.inflation, t.coherence) == (self.inflation, self.coherence)
+            out.add_row(*(f"{v:.3f}" for v in numbers), str(t.failed), style="bold" if chosen else None)
+        return out
+
+
+def calibrate(
+    surrogate: Surrogate,
+    truth: xr.Dataset,
+    *,
+    frames: int = 20,
+    members: int = 6,
+    starts: int = 1,
+    trajectories: int | None = None,
+    seed: int = 0,
+    coarse: Sequence[float] = COARSE,
+) -> Calibration:
+    """Fit `surrogate.coherence` and `surrogate.refiner.inflation` in place, on validation trajectories.
+
+    `frames` are rolled out from `starts` times of each trajectory with `members` members. Raises ValueError for a deterministic
+    surrogate, for one member, for trajectories that are too short and where the ensemble is worthless from the first lead on.
+    """
+    if surrogate.refiner is None:
+        raise ValueError("this surrogate is deterministic: it has no refiner, so there is no ensemble to calibrate")
+    if members < 2:
+        raise ValueError(f"members is {members} but spread needs at least two")
+    search = Search(surrogate, trial(truth, surrogate, frames, starts, trajectories), frames, members, seed)
+    grid = sorted({float(c) for c in coarse})
+    for rho in grid:
+        search.settle(rho)
+    centre = grid.index(search.best.coherence)
+    for neighbour in (centre - 1, centre + 1):
+        if 0 <= neighbour < len(grid):
+            search.settle((grid[centre] + grid[neighbour]) / 2)
+    best = search.best
+    search.set(best.inflation, best.coherence)
+    return Calibration(best.inflation, best.coherence, search.leads, tuple(search.tried))
+
+
+class Search:
+    """Evaluations of J, all on the same leads and noise, remembered."""
+
+    def __init__(self, surrogate: Surrogate, rows: Trial, frames: int, members: int, seed: int) -> None:
+        self.surrogate, self.rows, self.frames, self.members, self.seed = surrogate, rows, frames, members, seed
+        self.inflation: Tensor | None = getattr(surrogate.refiner, "inflation", None)
+        self.tried: list[Tried] = []
+        self.leads = 0
+
+    @property
+    def best(self) -> Tried:
+        return min(self.tried, key=lambda t: t.misfit)
+
+    def set(self, inflation: float, coherence: float) -> None:
+        self.surrogate.coherence.fill_(coherence)
+        if self.inflation is not None:
+            self.inflation.fill_(inflation)
+
+    def settle(self, coherence: float) -> None:
+        """Evaluate one coherence, from the best inflation so far, and once more after moving it."""
+        start = self.best.inflation if self.tried else 1.0
+        ratios = self.evaluate(start, coherence)
+        moved = start * exp(-sum(map(log, ratios)) / len(ratios)) if ratios else start / 2
+        moved = min(max(moved, INFLATIONS[0]), INFLATIONS[1])
+        if self.inflation is not None and abs(log(moved / start)) > 0.01:
+            self.evaluate(moved, coherence)
+
+    def evaluate(self, inflation: float, coherence: float) -> list[float]:
+        """The ratios at the leads that count; none where members blew up."""
+        self.set(inflation, coherence)
+        members = ensemble(self.surrogate, self.rows, self.frames, self.members, self.seed).cpu()
+        curves = score_curves(members, self.rows, self.surrogate)
+        if not self.leads:
+            above = (curves["correlation"] > CORRELATED).int()
+            self.leads = int(above.cumprod(0).sum())
+            if not self.leads:
+                raise ValueError(
+                    f"the ensemble mean correlates {float(curves['correlation'][0]):.2f} with the truth at the first lead, not above "
+                    f"{CORRELATED}; there is no skill to calibrate a spread against (is this the data set that it was trained on?)"
+                )
+        ratios = [float(r) for r in curves["spread_skill"][: self.leads]]
+        failed = int((~members.isfinite()).flatten(2).any(2).sum())
+        sound = all(isfinite(r) and r > 0 for r in ratios)
+        misfit = sum((2 * log(r)) ** 2 for r in ratios) / len(ratios) if sound else float("inf")
+        self.tried.append(Tried(inflation, coherence, misfit, ratios[0], ratios[-1], failed))
+        return ratios if sound else []
+
+
+def calibrate_command(
+    run: str, dataset: str | None = None, size: str | None = None, frames: int = 20, members: int = 6, starts: int = 1, seed: int = 0
+) -> Calibration:
+    """Calibrate the ensemble of a saved surrogate on the validation split, and save it again.
+
+    Args:
+        run: Folder of the surrogate.
+        dataset: Name or path of the data set; the one that it was trained on unless given.
+        size: Size of the data set, where several were made.
+        frames: How far to roll out.
+        members: Members of the ensemble.
+        starts: Initial states from each validation trajectory.
+        seed: Of the noise.
+    """
+    folder = Path(run)
+    surrogate, config = load(folder), read_config(folder)
+    truth = open_dataset(dataset or config["provenance"].get("dataset", ""), "valid", size=size)
+    result = calibrate(surrogate, truth, frames=frames, members=members, starts=starts, seed=seed)
+    save(surrogate, folder, {**config["provenance"], "calibration": result.to_json()})
+    Console().print(result.table())
+    return result
