@@ -1,8 +1,9 @@
 """The solver certificate: for how long the truth of a data set is the truth, and how fast it forgets.
 
-From the first frames of some test trajectories the solver runs again with half the time step, and with twice the points. t* is the
-last lead at which both still correlate with the stored frames at .999 or better, in every trajectory: pointwise scores stop there,
-beyond it only statistics count. Correlation is over space and channels, each channel centred.
+From the first frames of some test trajectories the solver runs again with half the time step, and with that and twice the points
+(at the same step a finer grid may be unstable). t* is the last lead at which both still correlate with the stored frames at .999 or
+better, in every trajectory: pointwise scores stop there, beyond it only statistics count. Correlation is over space and channels,
+each channel centred.
 
 The leading Lyapunov exponent (`surrogates.pde.lyapunov`) comes from the burn-in's grid in float64, the turnover time from the frames.
 """

@@ -76,6 +76,8 @@ def begin(recipe: Recipe, folder: Path) -> dict[str, Part]:
             _same(path, written)
     if all(p.exists() for p in finished.values()):
         return {}
+    for draft in folder.glob("data/*/.*"):  # of a run that was killed while it laid out a file
+        draft.unlink()
     for split, path in places.items():
         if finished[split].exists():
             os.replace(finished[split], path)

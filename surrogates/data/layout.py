@@ -14,8 +14,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from errno import ENOSPC
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +34,7 @@ OURS = "surrogates"
 PART = ".part"
 ORDERS = ("t0_fields", "t1_fields", "t2_fields")
 FINAL_BYTES = 1 << 14
+ROOM_FOR_THE_REST = 1 << 17
 STRING = h5py.string_dtype()
 
 
@@ -58,6 +62,7 @@ def create(
 ) -> None:
     """A new unfinished file at `path`, all of its room reserved. Raises OSError where the disk has not that much."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    _check_room(path, 4 * len(trajectories) * len(times) * fields.count * prod(box.shape) + ROOM_FOR_THE_REST)
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with h5py.File(draft, "w", libver="earliest") as f:
@@ -194,6 +199,12 @@ def _reserved(group: h5py.Group, name: str, shape: tuple[int, ...]) -> h5py.Data
 def _plain(group: h5py.Group, name: str, values: npt.NDArray[Any], **attrs: bool) -> None:
     group.create_dataset(name, data=values)
     group[name].attrs.update(attrs)
+
+
+def _check_room(path: Path, need: int) -> None:
+    free = shutil.disk_usage(path.parent).free
+    if free < need:
+        raise OSError(ENOSPC, f"no room for {need / 1e6:.1f} MB, the disk has {free / 1e6:.1f} MB left", str(path))
 
 
 def _reserve(path: Path) -> None:

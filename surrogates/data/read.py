@@ -140,7 +140,7 @@ def _variables(f: h5py.File, path: Path, fields: Fields, box: Box, rows: npt.NDA
         if array.shape != expected:
             raise ValueError(f"{path}: field {x.name!r} has shape {array.shape} but the dimensions of the file say {expected}")
         array = array if len(rows) == count else array[rows]
-        flat = array.reshape(*array.shape[: 2 + box.dim], -1)
+        flat = array.reshape(*array.shape[: 2 + box.dim], box.dim**order)
         for i, name in enumerate(x.variables):
             meta = {"units": x.units, "long_name": x.long_name or name.replace("_", " "), "field": x.name}
             data[name] = ((TRAJECTORY, TIME, *box.axes), flat[..., i], meta)

@@ -254,7 +254,7 @@ def sizes_of(name: str) -> list[str]:
     return [s for s in SIZES if s == "full" or s in sizes]
 
 
-def _positive(**values: float) -> None:
+def _positive(**values: int | float) -> None:
     for name, value in values.items():
         if not value > 0:
             raise ValueError(f"{name} must be positive, got {value}")

@@ -32,7 +32,7 @@ EQUATIONS: dict[str, type[pde.Kolmogorov | pde.KuramotoSivashinsky | pde.Burgers
 }
 SCHEMES = {"etdrk2": pde.etdrk2, "etdrk4": pde.etdrk4}
 STAGES = {"etdrk2": 2, "etdrk4": 4}
-CHUNKS = 40
+CHUNKS = 40  # at most so many calls of the solver in a burn-in: enough for a progress bar, and for stopping
 
 Tick = Callable[[float], None]
 """Called with work done, in points x substeps x stages x rows; may raise to stop."""
@@ -88,9 +88,9 @@ def frames(
 
 
 def finer(recipe: Recipe) -> dict[str, Solver]:
-    """The settings that the certificate compares with: half the time step, twice the points on each axis."""
-    s = recipe.solver
-    return {"half_dt": replace(s, dt=s.dt / 2), "double_n": replace(s, resolution=tuple(2 * n for n in s.resolution))}
+    """The settings that the certificate compares with: half the time step; twice the points, at the same Courant number."""
+    half = replace(recipe.solver, dt=recipe.solver.dt / 2)
+    return {"half_dt": half, "double_n": replace(half, resolution=tuple(2 * n for n in half.resolution))}
 
 
 def work(recipe: Recipe, settings: Solver, time: float, step: float, rows: int) -> float:
@@ -102,14 +102,15 @@ def work_of_start(recipe: Recipe, rows: int) -> float:
     if recipe.burn_in is None:
         return 0.0
     parts = ((recipe.coarse, recipe.burn_in.time), (recipe.solver, recipe.burn_in.settle))
-    return sum(work(recipe, s, t, t / CHUNKS, rows) for s, t in parts if t)
+    return sum(work(recipe, s, t, t / _chunks(s, t), rows) for s, t in parts if t)
 
 
 def _pass(recipe: Recipe, ids: Sequence[int], u: Tensor, time: float, settings: Solver, box: Box, tick: Tick) -> Tensor:
     """The states `time` later, on the same grid."""
     if not time:
         return u
-    return deque(_advance(recipe, ids, u, time / CHUNKS, CHUNKS, settings, box, box, tick), maxlen=1).pop()
+    chunks = _chunks(settings, time)
+    return deque(_advance(recipe, ids, u, time / chunks, chunks, settings, box, box, tick), maxlen=1).pop()
 
 
 def _advance(
@@ -138,5 +139,9 @@ def conditions(recipe: Recipe, ids: Sequence[int], box: Box, step: float, like: 
     return Conditions(box, time, torch.full_like(time, step), parameters, names)
 
 
+def _chunks(settings: Solver, time: float) -> int:
+    return min(CHUNKS, ceil(time / settings.dt * (1 - 1e-12)))
+
+
 def _cost(settings: Solver, step: float) -> float:
-    return prod(settings.resolution) * STAGES[settings.scheme] * ceil(step / settings.dt * (1 - 1e-12))
+    return float(prod(settings.resolution) * STAGES[settings.scheme] * ceil(step / settings.dt * (1 - 1e-12)))
