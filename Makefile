@@ -12,7 +12,7 @@ PIP_ARGS    ?=
 PYTEST_ARGS ?=
 
 BIN     := $(VENV)/bin
-PIP     := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile $(PIP_ARGS) $(if $(CONSTRAINTS),-c $(CONSTRAINTS))
+PIP     := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-compile $(PIP_ARGS) $(if $(CONSTRAINTS),-c $(CONSTRAINTS))
 SOURCES := pyproject.toml $(CONSTRAINTS) $(VENV)/.python
 # What tests and benchmarks compare with; their own requirements would bring old or GPU-only packages, and they need none of them here.
 ORACLES := the-well torch-cfd azula
@@ -52,7 +52,7 @@ docs: $(VENV)/.docs
 	@echo "docs/_build/html/index.html"
 
 speed: $(VENV)/.dev
-	$(BIN)/python benchmarks/speed
+	@for script in $(filter-out %/timing.py,$(wildcard benchmarks/speed/*.py)); do echo "$$script"; $(BIN)/python $$script || exit 1; done
 
 clean:
 	rm -rf $(VENV) dist build docs/_build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage*

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from errno import ENOSPC
 from importlib import import_module
-from inspect import signature
+from inspect import getdoc, signature
 from itertools import pairwise
 from types import TracebackType
 from typing import Any, NoReturn
@@ -107,10 +107,28 @@ def dispatch(command: Command | Group, path: str, words: list[str]) -> None:
     function = getattr(import_module(module), name)
     if command.reads_argv:
         function(words)
-        return
-    from jsonargparse import auto_cli
+    else:
+        function(**arguments(function, path, words))
 
-    auto_cli(function, args=_flags(function, words), prog=path)
+
+def arguments(function: Callable[..., object], path: str, words: Sequence[str]) -> dict[str, Any]:
+    """The words as the parameters of `function`: those without a default by place, the others as options, with its types and texts.
+
+    Raises ValueError for an option that it does not have, with the nearest, and for a value of another type.
+    """
+    from jsonargparse import ArgumentError, ArgumentParser
+
+    summary = (getdoc(function) or "").partition("\n\nArgs:")[0]
+    parser = ArgumentParser(prog=path, description=summary, exit_on_error=False, allow_abbrev=False)
+    parser.add_function_arguments(function, as_group=False, as_positional=True)
+    try:
+        given: dict[str, Any] = parser.parse_args(_flags(function, words)).as_dict()
+    except ArgumentError as error:
+        options = [f"--{name}" for name in signature(function).parameters]
+        strange = (word for word in words if word.startswith("--") and word.partition("=")[0] not in options)
+        near = "".join(nearest(word, options) for word in strange)
+        raise ValueError(f"{error}{near} (`{path} --help` tells the options)") from error
+    return given
 
 
 def overview(group: Group, path: str) -> str:
@@ -152,7 +170,7 @@ def _raised_in(traceback: TracebackType | None) -> str:
     return name
 
 
-def _flags(function: Any, words: Sequence[str]) -> list[str]:
+def _flags(function: Callable[..., object], words: Sequence[str]) -> list[str]:
     """`--flag` alone means `--flag true` for the parameters of `function` that are booleans."""
     booleans = {f"--{p.name}" for p in signature(function).parameters.values() if p.annotation in (bool, "bool")}
     out = []

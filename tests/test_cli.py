@@ -157,6 +157,20 @@ def test_options_are_the_parameters_of_the_function(words: list[str], want: tupl
     assert seen == [want]
 
 
+@pytest.mark.parametrize(
+    ("words", "told"), [(["--siz", "3"], "did you mean '--size'?"), (["--size", "three"], "three"), (["3"], "unrecognized arguments: 3")]
+)
+def test_a_wrong_option_is_one_line(words: list[str], told: str, command: Callable[..., None], capsys: pytest.CaptureFixture[str]) -> None:
+    def take(*, size: int = 1) -> None:
+        raise AssertionError("called all the same")
+
+    command(take)
+    assert cli.main(["try", *words]) == 2
+    err = capsys.readouterr().err
+    assert told in err and "surrogates try --help" in err
+    assert err.count("\n") == 1
+
+
 def test_a_command_that_parses_itself_gets_its_words(command: Callable[..., None]) -> None:
     seen: list[str] = []
 
