@@ -15,7 +15,7 @@ from importlib import import_module
 from inspect import getdoc, signature
 from itertools import pairwise
 from types import TracebackType
-from typing import Any, NoReturn
+from typing import Any
 
 import surrogates
 from surrogates._machine import prepare_environment
@@ -101,7 +101,8 @@ def dispatch(command: Command | Group, path: str, words: list[str]) -> None:
         elif words[0] in command.commands:
             dispatch(command.commands[words[0]], f"{path} {words[0]}", words[1:])
         else:
-            unknown(words[0], command, path)
+            known = ", ".join(command.commands)
+            raise ValueError(f"no command {words[0]!r} among {path} ({known}){nearest(words[0], command.commands)}")
         return
     module, _, name = command.target.partition(":")
     function = getattr(import_module(module), name)
@@ -137,11 +138,6 @@ def overview(group: Group, path: str) -> str:
     rows = [f"  {name:<{width}}{command.summary}" for name, command in group.commands.items()]
     closing = f"`{path} COMMAND --help` tells the options of one. SURROGATES_DEBUG=1 shows the traceback of an error."
     return "\n".join([f"usage: {path} COMMAND ...", "", group.summary, "", *rows, "", closing])
-
-
-def unknown(word: str, group: Group, path: str) -> NoReturn:
-    """Raise ValueError for a command that does not exist, with the nearest that does."""
-    raise ValueError(f"no command {word!r} among {path} {{{','.join(group.commands)}}}{nearest(word, group.commands)}")
 
 
 def is_users(error: BaseException) -> bool:
