@@ -77,7 +77,7 @@ class ConservedIntegral:
         conditions: Conditions,
         past: Float[Tensor, "B H C *X"] | None = None,
     ) -> Float[Tensor, "B C *X"]:
-        """The nearest field with the integrals `reference`; sums in float64, the shift in u's own precision."""
+        """The nearest field with the integrals `reference`; sums and shift in float64, rounded once to the type of u."""
         self._check(u)
         a, b = self.channels.start, self.channels.stop
         v, domain = u[:, a:b], conditions.domain
