@@ -7,6 +7,7 @@ advances them is a function (`surrogates.pde.etd`). A frame of length dt is made
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, TypeAlias
@@ -34,7 +35,7 @@ class Plan:
     nonlinear: Nonlinear
 
 
-class Spectral:
+class Spectral(ABC):
     """A truth solver as a `Step`, batched over rows, differentiable, on any device.
 
     `resolution` is the solver's own grid (None: that of the data), `max_dt` its longest substep, `dtype` the precision it works and
@@ -72,17 +73,23 @@ class Spectral:
 
     # -- what an equation says ---------------------------------------------------------------------------------
 
+    @abstractmethod
     def terms(self, box: Box, p: Parameters, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Nonlinear]:
         """L in double precision, (B | 1, F, *K), and N on spectra of complex `dtype`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def encode(self, u: Float[Tensor, "B C *Y"], box: Box) -> Complex[Tensor, "B F *K"]:
         """The state's spectrum, for a solver on `box`, of physical fields at any resolution."""
-        raise NotImplementedError
 
+    @abstractmethod
     def decode(self, spectrum: Complex[Tensor, "B F *K"], box: Box, shape: tuple[int, ...]) -> Float[Tensor, "B C *Y"]:
         """Physical fields at any resolution from the state's spectrum on `box`."""
-        raise NotImplementedError
+
+    @abstractmethod
+    def initial(
+        self, domain: Box, trajectories: Sequence[int], seed: int, *, peak: float | int = 4.0, rms: float | int = 1.0
+    ) -> Float[Tensor, "B C *X"]:
+        """Random initial states, float64: the same for a trajectory in any batch and at any resolution."""
 
     # -- what makes it a Step ----------------------------------------------------------------------------------
 
@@ -146,6 +153,9 @@ class Spectral:
                 raise ValueError(f"{name} must be finite and >= 0, got {value[bad].tolist()} in rows {bad.nonzero().flatten().tolist()}")
             out[name] = value
         return out
+
+    def __getstate__(self) -> dict[str, object]:
+        return {**self.__dict__, "_plans": []}  # functions made here cannot be sent to another process
 
     # -- coefficients, made once for (parameters, dt, grid) -----------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from itertools import pairwise
 from math import pi
 
@@ -181,6 +182,14 @@ def test_writes_itself_down_and_is_built_again(case, evolve) -> None:
     again = construct(describe(step))
     u = step.initial(box, [0], 5)
     assert type(again) is equation and torch.equal(evolve(again, u, box, dt, **p), evolve(step, u, box, dt, **p))
+
+
+def test_travels_to_another_process(case, evolve) -> None:
+    equation, box, p, dt, max_dt = case
+    step = equation(max_dt=max_dt)
+    u = step.initial(box, [0], 5)
+    out = evolve(step, u, box, dt, **p)
+    assert torch.equal(evolve(pickle.loads(pickle.dumps(step)), u, box, dt, **p), out)
 
 
 # -- bad input ------------------------------------------------------------------------------------------------------
