@@ -28,6 +28,7 @@ from torch.nn.functional import gelu
 from surrogates.contracts import Domain
 from surrogates.domains import Box
 from surrogates.domains.box import PERIODIC
+from surrogates.operators.checks import check_input, check_numbers
 from surrogates.operators.film import FiLM
 from surrogates.operators.fourier import Matrices, dft_matrices
 from surrogates.operators.pointwise import Pointwise
@@ -65,7 +66,9 @@ class FNO(nn.Module):
         self.in_channels, self.out_channels, self.embedding = in_channels, out_channels, embedding
         self.modes, self.positions = tuple(modes), positions
         inner, outer = round(expansion * width), round(lift * width)
-        _check_numbers(self.modes, width, layers, positions, inner, outer)
+        check_numbers(self.modes, width=width, layers=layers, expansion=inner, lift=outer)
+        if positions < 0:
+            raise ValueError(f"positions must be 0 or a number of harmonics, got {positions}")
         seen = in_channels + 2 * positions * len(self.modes)
         self.lift_in, self.lift_out = Pointwise(seen, outer), Pointwise(outer, width)
         self.blocks = nn.ModuleList(FourierBlock(width, self.modes, inner, last=i == layers - 1) for i in range(layers))
@@ -80,12 +83,14 @@ class FNO(nn.Module):
         Raises TypeError for a domain that is not a Box, ValueError for the wrong channels or embedding, for a grid too coarse for
         the modes, for stretched cells, and for walls when the network sees no positions.
         """
-        box = self._check(x, domain, embedding)
+        box = check_input("FNO", x, domain, embedding, channels=self.in_channels, size=self.embedding, modes=self.modes)
+        if not self.positions and not box.all_periodic:
+            raise ValueError(f"with positions=0 an FNO cannot see walls but the box has {box.boundary}; build it with positions=1")
         matrices = dft_matrices(box, self.modes, torch.promote_types(x.dtype, torch.float32), x.device)
         h = x.movedim(1, -1)
         if self.positions:
             p = _positions(box, self.positions, x.dtype, x.device)
-            h = torch.cat([h, p.expand(len(x), *p.shape)], -1)
+            h = torch.cat([h, p.expand(len(x), *box.shape, -1)], -1)
         h = self.lift_out(gelu(self.lift_in(h)))
         film = self.film(embedding) if self.film is not None else ((None, None, None),) * len(self.blocks)
         for block, modulation in zip(self.blocks, film, strict=True):
@@ -93,31 +98,6 @@ class FNO(nn.Module):
         h = gelu(self.project_in(h)).flatten(1, -2)
         y = torch.matmul(self.project_out.weight, h.mT) + self.project_out.bias[:, None]  # channels first without a copy
         return y.view(len(x), -1, *box.shape)
-
-    def _check(self, x: Tensor, domain: Domain, embedding: Tensor | None) -> Box:
-        if not isinstance(domain, Box):
-            raise TypeError(f"FNO works on a regular Box, got a {type(domain).__name__}; choose an operator for that geometry")
-        if domain.dim != len(self.modes):
-            raise ValueError(f"modes {self.modes} are for {len(self.modes)} dimensions but the box {domain.shape} has {domain.dim}")
-        domain.check(x)
-        if x.shape[1] != self.in_channels:
-            raise ValueError(f"x has {x.shape[1]} channels but this FNO was built with in_channels={self.in_channels}")
-        for axis, (n, m) in enumerate(zip(domain.shape, self.modes, strict=True)):
-            held = n // 2 + 1 if axis == domain.dim - 1 else n
-            if m > held:
-                raise ValueError(
-                    f"axis {domain.axes[axis]} has {n} points and holds {held} modes but the FNO has modes={self.modes}; "
-                    f"use a finer grid, or build it with at most {held} there"
-                )
-        if any(e is not None for e in domain.edges):
-            raise ValueError("FNO needs equal cells but this Box is stretched; resample the fields to an even grid")
-        if not self.positions and not domain.all_periodic:
-            raise ValueError(f"with positions=0 an FNO cannot see walls but the box has {domain.boundary}; build it with positions=1")
-        size = 0 if embedding is None else embedding.shape[1]
-        if size != self.embedding or (embedding is not None and len(embedding) != len(x)):
-            got = "none" if embedding is None else f"one of shape {tuple(embedding.shape)}"
-            raise ValueError(f"this FNO takes an embedding of shape {(len(x), self.embedding)} (batch, embedding), got {got}")
-        return domain
 
 
 class FourierBlock(nn.Module):
@@ -156,13 +136,3 @@ def _make_positions(box: Box, harmonics: int, dtype: torch.dtype, device: torch.
             for n in range(1, harmonics + 1):
                 out += [(n * theta).sin(), (n * theta).cos()]
         return torch.stack(out, -1).to(device, dtype)
-
-
-def _check_numbers(modes: tuple[int, ...], width: int, layers: int, positions: int, inner: int, outer: int) -> None:
-    if not 1 <= len(modes) <= 3 or min(modes) < 1:
-        raise ValueError(f"modes must be 1 to 3 positive counts, one an axis, got {modes}")
-    if min(width, layers, inner, outer) < 1 or positions < 0:
-        raise ValueError(
-            f"width, layers, expansion * width and lift * width must be at least 1 and positions at least 0, "
-            f"got {width}, {layers}, {inner}, {outer} and {positions}"
-        )

@@ -11,13 +11,15 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, linear
 
+ONEDNN: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+
 
 class Pointwise(nn.Linear):
     """`Linear` over the last axis, with the same parameters."""
 
     def forward(self, u: Float[Tensor, "B *X Cin"]) -> Float[Tensor, "B *X Cout"]:
         """W u + b."""
-        if not u.is_cpu or u.dtype == torch.float64 or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        if not u.is_cpu or u.dtype == torch.float64 or not ONEDNN:
             return linear(u, self.weight, self.bias)
         image = u.reshape(len(u), 1, -1, u.shape[-1]).permute(0, 3, 1, 2)  # channels_last in memory, no copy
         y = conv2d(image, self.weight[:, :, None, None], self.bias)

@@ -22,7 +22,7 @@ from surrogates.operators.fourier import Matrices, analyse, analyse_fft, synthes
 class SpectralConv(nn.Module):
     """Multiply the lowest modes of a channels-last field by a matrix each, and add the result to another field.
 
-    It has no bias (that is the pointwise skip's). Under autocast and for half-precision fields the transform runs in float32.
+    It has no bias (that is the pointwise skip's). Under autocast and for half-precision fields all of this runs in float32.
     """
 
     def __init__(self, channels: int, modes: tuple[int, ...]) -> None:
@@ -42,7 +42,7 @@ class SpectralConv(nn.Module):
         shift: Float[Tensor, "B C"] | None = None,
     ) -> Float[Tensor, "B *X C"]:
         """onto + gain * K u + shift, where gain and shift are applied to the modes and so cost nothing a grid point."""
-        dtype = torch.promote_types(u.dtype, torch.float32)
+        dtype, asked = torch.promote_types(u.dtype, torch.float32), onto.dtype
         with torch.autocast(u.device.type, enabled=False):
             u, onto = u.to(dtype), onto.to(dtype)
             z = analyse(u, self.modes, matrices) if matrices else analyse_fft(u, self.modes)
@@ -51,7 +51,8 @@ class SpectralConv(nn.Module):
                 o = o * gain[:, None, None].to(dtype)
             if shift is not None:
                 o[:, 0, self.zero] += shift.to(dtype)
-            return synthesise(o, self.modes, matrices, onto) if matrices else synthesise_fft(o, self.modes, onto)
+            y = synthesise(o, self.modes, matrices, onto) if matrices else synthesise_fft(o, self.modes, onto)
+        return y.to(asked)
 
     def _multiply(self, z: Float[Tensor, "B 2 K C"]) -> Float[Tensor, "B 2 K C"]:
         """The complex product mode by mode: rows (b, part of z), columns (part of W, c)."""
