@@ -111,7 +111,7 @@ def card(surrogate: Surrogate, config: Mapping[str, Any]) -> str:
         "",
         "## Where it comes from",
         "",
-        *(f"- {k}: {v}" for k, v in {**config["provenance"], **config["versions"]}.items()),
+        *(f"- {k}: {v}" for k, v in {**config["provenance"], **config["versions"]}.items() if not isinstance(v, Mapping)),
         "",
         "Use it inside the range it was trained on; outside, nothing is promised.",
         "",

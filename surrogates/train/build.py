@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +34,7 @@ RefinerFactory = Callable[..., nn.Module]
 LawFactory = Callable[[Fields], Constraint]
 
 
+@runtime_checkable
 class Told(Protocol):
     """What a data module says of its data before training."""
 

@@ -6,9 +6,10 @@ With r_l the spread-skill ratio at lead l (1 where truth and members are drawn f
     J(a, rho) = mean_l (log r_l^2)^2      over the leads at which the ensemble mean still correlates above .8 with the truth.
 
 The first lead sees a alone, rho decides how spread grows after it. The search is deterministic and every evaluation uses the same
-noise: for each rho on a coarse grid, and then between the best one and its neighbours, a is moved by one secant step of slope one
-(spread is proportional to a where errors grow linearly), a <- a exp(-mean_l log r_l). At saturation r = 1 for any states of the
-attractor, which is why later leads do not count.
+noise. For each rho on a coarse grid, and then between the best one and its neighbours, a is moved once: where errors grow linearly the
+variance s^2 of the members is proportional to a^2, and the squared error of the mean of M members is e^2 + s^2/M with e^2 independent
+of a, so that r = 1 asks for a^2 <- a^2 exp mean_l log(e_l^2/s_l^2), where e^2/s^2 = (M + 1)/(M r^2) - 1/M. At saturation r = 1 for any
+states of the attractor, which is why later leads do not count.
 """
 
 from __future__ import annotations
@@ -123,7 +124,9 @@ class Search:
         """Evaluate one coherence, from the best inflation so far, and once more after moving it."""
         start = self.best.inflation if self.tried else 1.0
         ratios = self.evaluate(start, coherence)
-        moved = start * exp(-sum(map(log, ratios)) / len(ratios)) if ratios else start / 2
+        m = self.members
+        excess = [max((m + 1) / (m * r * r) - 1 / m, 1e-2) for r in ratios]  # e^2 / s^2; sampling noise can make it negative
+        moved = start * exp(sum(map(log, excess)) / (2 * len(excess))) if ratios else start / 2
         moved = min(max(moved, INFLATIONS[0]), INFLATIONS[1])
         if self.inflation is not None and abs(log(moved / start)) > 0.01:
             self.evaluate(moved, coherence)
@@ -165,8 +168,9 @@ def calibrate_command(
     """
     folder = Path(run)
     surrogate, config = load(folder), read_config(folder)
-    truth = open_dataset(dataset or config["provenance"].get("dataset", ""), "valid", size=size)
+    known = config["provenance"]
+    truth = open_dataset(dataset or known.get("dataset", ""), "valid", size=size or known.get("size"))
     result = calibrate(surrogate, truth, frames=frames, members=members, starts=starts, seed=seed)
-    save(surrogate, folder, {**config["provenance"], "calibration": result.to_json()})
+    save(surrogate, folder, {**known, "calibration": result.to_json()})
     Console().print(result.table())
     return result

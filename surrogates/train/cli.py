@@ -148,7 +148,7 @@ def main(argv: Sequence[str] | None = None) -> Run:
         raise ValueError(explain(str(error))) from error
     given, out = cli.config_init, folder_of(cli.config)
     run = train(given.model, steps=given.steps, out=out, settings=given.trainer)
-    print(f"{out}: {given.steps} steps done; {summary(run)}")
+    print(f"{out}: {'trained' if run.steps else 'finished before, nothing to do'}; {given.steps} steps; {summary(run)}")
     return run
 
 
@@ -162,8 +162,8 @@ def folder_of(config: Any) -> str:
 
 def summary(run: Run) -> str:
     """The last scores in a line."""
-    rows = [r[-1] for r in run.log.rows.values() if r]
-    return ", ".join(f"{k} {v:.4g}" for row in rows for k, v in row.items() if k not in ("step", "lr"))
+    newest = {kind: rows[-1] for kind, rows in run.log.rows.items() if rows}
+    return ", ".join(f"{kind} {k} {v:.4g}" for kind, row in newest.items() for k, v in row.items() if k not in ("step", "lr"))
 
 
 def explain(message: str) -> str:

@@ -140,7 +140,7 @@ class Training(LightningModule):
             first = moved.future[:, : self.surrogate.bundle]
             total += float(self.surrogate.loss(moved.past, first, moved.conditions, AtStep(noise, 0)).double().sum())
             count += len(batch)
-        return {"loss": total / count, **self.rollouts.scores(self.surrogate, self.data)}
+        return {"loss": total / count, **self.rollouts.scores(self.surrogate, self.data.truth("valid"))}
 
 
 def digest(folder: str | os.PathLike[str] | None) -> str | None:

@@ -54,11 +54,12 @@ class Settings:
 
 @dataclass(frozen=True)
 class Run:
-    """What training made: the surrogate (averaged weights, evaluation mode, CPU) and its curves."""
+    """What training made: the surrogate (averaged weights, evaluation mode, CPU), its curves, and how many steps this call took."""
 
     surrogate: Surrogate
     log: Log
     folder: Path | None
+    steps: int
 
 
 def train(training: Training, *, steps: int, out: str | os.PathLike[str] | None = None, settings: Settings | None = None) -> Run:
@@ -75,7 +76,7 @@ def train(training: Training, *, steps: int, out: str | os.PathLike[str] | None 
     if folder and folder.finished:
         for kind in (TRAIN, VALID):
             log.rows[kind] = read(folder.path / f"{kind}.csv")
-        return Run(load(folder.path), log, folder.path)
+        return Run(load(folder.path), log, folder.path, 0)
     stored = folder.stored() if folder else None
     if stored is not None and folder:
         fit_check(training, stored, folder.checkpoint)
@@ -95,7 +96,7 @@ def train(training: Training, *, steps: int, out: str | os.PathLike[str] | None 
     if folder:
         save(surrogate, folder.path, provenance(training, steps, log))
         folder.finish()
-    return Run(surrogate, log, folder.path if folder else None)
+    return Run(surrogate, log, folder.path if folder else None, steps - (stored["global_step"] if stored else 0))
 
 
 def arguments(steps: int, settings: Settings) -> dict[str, Any]:
@@ -130,7 +131,12 @@ def provenance(training: Training, steps: int, log: Log) -> dict[str, Any]:
     """Where a surrogate comes from: data, recipe, seed, commit, and the scores it ended with."""
     data = training.data
     attrs = data.truth("train").attrs
-    known = {"dataset": attrs.get("dataset") or "in memory", "checksum": data.checksum, "recipe": attrs.get("recipe")}
+    known = {
+        "dataset": attrs.get("dataset") or "in memory",
+        "size": attrs.get("size"),
+        "recipe_seed": attrs.get("seed"),
+        "checksum": data.checksum,
+    }
     last = {f"valid_{k}": v for k, v in log.rows[VALID][-1].items() if k != "step"} if log.rows[VALID] else {}
     loss = {"train_loss": log.rows[TRAIN][-1]["loss"]} if log.rows[TRAIN] else {}
     own = {"steps": steps, "seed": training.seed, "fold": data.fold and list(data.fold), "commit": commit(), **training.origins}

@@ -9,7 +9,7 @@ Source: Brandstetter, Worrall and Welling, "Message passing neural PDE solvers",
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -23,6 +23,7 @@ from surrogates.surrogate import Surrogate
 PUSHES_DRAW = 1 << 20  # far from the draws of any refiner
 
 
+@runtime_checkable
 class Strategy(Protocol):
     """From a window to one loss a member. `noise` is keyed by the training step; its own `step` counts pushes."""
 

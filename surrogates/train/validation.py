@@ -14,7 +14,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from surrogates.contracts import Conditions
-from surrogates.data.module import DataModule
 from surrogates.interchange import TIME, TRAJECTORY, conditions_of, from_xarray, trajectories_of
 from surrogates.metrics import NRMSE, Correlation, SpreadSkill
 from surrogates.noise import SeededNoise
@@ -77,23 +76,29 @@ def ensemble(surrogate: Surrogate, trial: Trial, frames: int, members: int, seed
 
 @dataclass(frozen=True)
 class Rollouts:
-    """How much is rolled out: `trajectories` of the validation split for `frames` frames with `members`, scored at `leads` (in frames)."""
+    """What is rolled out for validation: so many `trajectories` and `members`, scored at `leads` (in frames).
+
+    Leads beyond the end of the trajectories are left out.
+    """
 
     trajectories: int = 4
-    frames: int = 20
     members: int = 4
     leads: tuple[int, ...] = (5, 20)
 
     def __post_init__(self) -> None:
-        if min(self.trajectories, self.frames, self.members, *self.leads) < 1 or max(self.leads) > self.frames:
-            raise ValueError(f"trajectories, frames, members and leads must be at least 1, and leads at most the frames: {self}")
+        if not self.leads or min(self.trajectories, self.members, *self.leads) < 1:
+            raise ValueError(f"trajectories, members and leads must be at least 1, and at least one lead: {self}")
 
-    def scores(self, surrogate: Surrogate, data: DataModule) -> dict[str, float]:
+    def scores(self, surrogate: Surrogate, truth: xr.Dataset) -> dict[str, float]:
         """One number a metric and lead, named as nrmse_5."""
-        rows = trial(data.truth("valid"), surrogate, self.frames, 1, self.trajectories)
-        members = ensemble(surrogate, rows, self.frames, self.members, seed=0).cpu()
+        within = [lead for lead in self.leads if lead + surrogate.history <= truth.sizes[TIME]]
+        if not within:
+            return {}
+        frames = max(within)
+        rows = trial(truth, surrogate, frames, 1, self.trajectories)
+        members = ensemble(surrogate, rows, frames, self.members, seed=0).cpu()
         curves = score_curves(members, rows, surrogate)
-        return {f"{name}_{lead}": float(curve[lead - 1]) for lead in self.leads for name, curve in curves.items()}
+        return {f"{name}_{lead}": float(curve[lead - 1]) for lead in within for name, curve in curves.items()}
 
 
 def score_curves(members: Float[Tensor, "B M T C *X"], rows: Trial, surrogate: Surrogate) -> dict[str, Float[Tensor, " T"]]:
