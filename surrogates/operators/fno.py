@@ -10,6 +10,7 @@ v = gelu((1 + gamma) K h + S h + b + beta), with the factor on the modes and bet
 Positions p: a periodic box has no origin. With positions=0 the network commutes with translations, which is right for laws that do
 (Kuramoto-Sivashinsky, Burgers, free decay). A forcing such as sin(k y), or walls, must be seen; so positions=n, 1 by default, adds the
 sine and cosine of the first n harmonics of 2 pi x/L on each axis (continuous over the seam, unlike a ramp), of pi x/L between walls.
+Where the law depends on some axes only, say so: positions=(0, 4) for a forcing along x by sin(4 y) keeps translations along x.
 The Fourier modes know no walls: they continue the field periodically.
 
 Source: Li et al., Fourier Neural Operator for Parametric Partial Differential Equations, 2021, https://arxiv.org/abs/2010.08895.
@@ -44,7 +45,7 @@ class FNO(nn.Module):
 
     modes: how many modes an axis, all but the last counted with both signs, the last from 0: (24, 13) keeps k_x = -12..11 and
     k_y = 0..12 (neuraloperator calls this n_modes=(24, 24)). Their number is the dimension of the box.
-    positions: harmonics of the position that the network sees; 0 for translation equivariance.
+    positions: harmonics of the position that the network sees, one number or one an axis; 0 for translation equivariance.
     expansion: hidden channels of the pointwise networks inside the blocks, as a multiple of width; lift: the same at both ends.
     Raises ValueError for impossible numbers.
     """
@@ -58,18 +59,21 @@ class FNO(nn.Module):
         width: int = 32,
         modes: Sequence[int] = (24, 13),
         layers: int = 4,
-        positions: int = 1,
+        positions: int | Sequence[int] = 1,
         expansion: float = 0.5,
         lift: float = 2.0,
     ) -> None:
         super().__init__()
         self.in_channels, self.out_channels, self.embedding = in_channels, out_channels, embedding
-        self.modes, self.positions = tuple(modes), positions
+        self.modes = tuple(modes)
+        self.positions = (positions,) * len(self.modes) if isinstance(positions, int) else tuple(positions)
         inner, outer = round(expansion * width), round(lift * width)
         check_numbers(self.modes, width=width, layers=layers, expansion=inner, lift=outer)
-        if positions < 0:
-            raise ValueError(f"positions must be 0 or a number of harmonics, got {positions}")
-        seen = in_channels + 2 * positions * len(self.modes)
+        if len(self.positions) != len(self.modes) or min(self.positions) < 0:
+            raise ValueError(
+                f"positions must be numbers of harmonics from 0 on, one or one for each of {len(self.modes)} axes, got {positions}"
+            )
+        seen = in_channels + 2 * sum(self.positions)
         self.lift_in, self.lift_out = Pointwise(seen, outer), Pointwise(outer, width)
         self.blocks = nn.ModuleList(FourierBlock(width, self.modes, inner, last=i == layers - 1) for i in range(layers))
         self.film = FiLM(embedding, width, layers) if embedding else None
@@ -84,11 +88,13 @@ class FNO(nn.Module):
         the modes, for stretched cells, and for walls when the network sees no positions.
         """
         box = check_input("FNO", x, domain, embedding, channels=self.in_channels, size=self.embedding, modes=self.modes)
-        if not self.positions and not box.all_periodic:
-            raise ValueError(f"with positions=0 an FNO cannot see walls but the box has {box.boundary}; build it with positions=1")
+        if any(kind != PERIODIC and not n for kind, n in zip(box.boundary, self.positions, strict=True)):
+            raise ValueError(
+                f"with positions={self.positions} an FNO cannot see the walls of a box with {box.boundary}; build it with positions=1"
+            )
         matrices = dft_matrices(box, self.modes, torch.promote_types(x.dtype, torch.float32), x.device)
         h = x.movedim(1, -1)
-        if self.positions:
+        if any(self.positions):
             p = _positions(box, self.positions, x.dtype, x.device)
             h = torch.cat([h, p.expand(len(x), *box.shape, -1)], -1)
         h = self.lift_out(gelu(self.lift_in(h)))
@@ -121,18 +127,18 @@ class FourierBlock(nn.Module):
 
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
-def _positions(box: Box, harmonics: int, dtype: torch.dtype, device: torch.device) -> Float[Tensor, "*X P"]:
+def _positions(box: Box, harmonics: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Float[Tensor, "*X P"]:
     return _make_positions(box, harmonics, dtype, device)
 
 
 @lru_cache(maxsize=64)
-def _make_positions(box: Box, harmonics: int, dtype: torch.dtype, device: torch.device) -> Float[Tensor, "*X P"]:
+def _make_positions(box: Box, harmonics: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Float[Tensor, "*X P"]:
     """sin and cos of n theta, an axis: theta = 2 pi (x - lower)/L on a periodic axis, half of it between walls."""
     with torch.inference_mode(False), torch.no_grad():
         out = []
         for axis, x in enumerate(box.grid()):
             turn = 2 * torch.pi if box.boundary[axis] == PERIODIC else torch.pi
             theta = turn * (x - box.lower[axis]) / box.lengths[axis]
-            for n in range(1, harmonics + 1):
+            for n in range(1, harmonics[axis] + 1):
                 out += [(n * theta).sin(), (n * theta).cos()]
         return torch.stack(out, -1).to(device, dtype)
