@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 TRAIN, VALID = "train", "valid"
-Row = dict[str, float]
+Row = dict[str, int | float]
 
 
 class Log:

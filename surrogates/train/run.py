@@ -93,6 +93,7 @@ def train(training: Training, *, steps: int, out: str | os.PathLike[str] | None 
         raise KeyboardInterrupt(f"stopped after step {trainer.global_step} of {steps}")
     ema.swap(training)
     surrogate = training.surrogate.cpu().eval()
+    surrogate.requires_grad_(True)  # as it is when loaded: torch.matmul folds batches by this flag, and rounds differently
     if folder:
         save(surrogate, folder.path, provenance(training, steps, log))
         folder.finish()
