@@ -175,7 +175,7 @@ class DataModule(LightningDataModule):
     @property
     def parameter_statistics(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Mean and population standard deviation of each parameter over the training trajectories, float64 (P,)."""
-        values = self.windows("train")._parameters
+        values = self.windows("train").parameters
         mean = values.mean(0)
         return mean, (values - mean).square().mean(0).sqrt()
 

@@ -13,6 +13,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 import xarray as xr
 from jaxtyping import Float, Int64
@@ -99,14 +100,15 @@ class Windows:
         self.fields: Fields = fields_of(dataset)
         self.domain: Box = domain_of(dataset)
         self.dt = float(dataset.attrs["dt"]) * self.stride
-        self.ids = torch.tensor(trajectories_of(dataset), dtype=torch.int64)
+        self._ids: npt.NDArray[np.int64] = np.array(trajectories_of(dataset), np.int64)
+        self.ids = torch.from_numpy(self._ids)
         frames = self._values.shape[1]
         start = dataset[TIME].values if TIME in dataset.coords else np.arange(frames) * float(dataset.attrs["dt"])
-        self._time = torch.from_numpy(np.asarray(start, np.float64).copy())
+        self._time: npt.NDArray[np.float64] = np.array(start, np.float64)
         parameters = parameters_of(dataset)
         self.parameter_names = tuple(parameters)
         columns = [v.expand(len(self.ids)) for v in parameters.values()]
-        self._parameters = torch.stack(columns, 1) if columns else torch.zeros(len(self.ids), 0, dtype=torch.float64)
+        self.parameters = torch.stack(columns, 1) if columns else torch.zeros(len(self.ids), 0, dtype=torch.float64)
         self._declared = str(dataset.attrs.get("checksum", ""))
 
     # -- reading -----------------------------------------------------------------------------------------------
@@ -116,14 +118,13 @@ class Windows:
 
     def batch(self, indices: Sequence[int] | Int64[Tensor, " B"]) -> Batch:
         """The windows `indices`, in that order, float32. Raises IndexError for one that does not exist."""
-        wanted = torch.as_tensor(indices, dtype=torch.int64)
-        if bool(((wanted < 0) | (wanted >= len(self))).any()):
+        wanted = np.asarray(indices, np.int64)
+        if wanted.size and (wanted.min() < 0 or wanted.max() >= len(self)):
             raise IndexError(f"window {wanted.tolist()} asked for, but there are {len(self)}")
-        rows, starts = wanted // self.per_trajectory, wanted % self.per_trajectory
+        rows, starts = np.divmod(wanted, self.per_trajectory)
         frames = self.read(rows.tolist(), starts.tolist())
-        conditions = self.conditions(rows, starts)
-        ids = self.ids[rows] * self.per_trajectory + starts
-        return Batch(frames[:, : self.history], frames[:, self.history :], conditions, ids)
+        ids = torch.from_numpy(self._ids[rows] * self.per_trajectory + starts)
+        return Batch(frames[:, : self.history], frames[:, self.history :], self._conditions(rows, starts), ids)
 
     def read(self, rows: Sequence[int], starts: Sequence[int]) -> Float[Tensor, "B HT C *X"]:
         """Frames start, start + stride, ... of the trajectories `rows`, copied."""
@@ -134,10 +135,10 @@ class Windows:
             out[b] = values[n, t : t + span : stride]
         return torch.from_numpy(out)
 
-    def conditions(self, rows: Int64[Tensor, " B"], starts: Int64[Tensor, " B"]) -> Conditions:
+    def _conditions(self, rows: npt.NDArray[np.int64], starts: npt.NDArray[np.int64]) -> Conditions:
         """Domain, time of the last past frame, dt and parameters of windows."""
-        time = self._time[starts + (self.history - 1) * self.stride]
-        parameters = self._parameters[rows].to(torch.float32)
+        time = torch.from_numpy(self._time[starts + (self.history - 1) * self.stride])
+        parameters = self.parameters[torch.from_numpy(rows)].to(torch.float32)
         return Conditions(self.domain, time, torch.full_like(time, self.dt), parameters, self.parameter_names)
 
     # -- what statistics are taken from --------------------------------------------------------------------------

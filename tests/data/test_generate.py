@@ -19,6 +19,7 @@ from surrogates.data.recipe import Recipe
 from surrogates.data.truth import start
 from surrogates.interchange import from_xarray
 
+ROOT = Path(generate.__file__).parents[2]
 MICRO = {
     "name": "micro",
     "equation": "kuramoto_sivashinsky",
@@ -155,7 +156,9 @@ print(killed)
 
 
 def test_killed_at_every_moment_it_opens_resumes_and_is_the_same_to_the_bit(whole: Path, tmp_path: Path) -> None:
-    done = subprocess.run([sys.executable, "-c", KILLED, tmp_path, json.dumps(MICRO)], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, tmp_path, json.dumps(MICRO)], capture_output=True, text=True, check=False, cwd=ROOT
+    )
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) >= 8
     assert sums(tmp_path) == sums(whole)
