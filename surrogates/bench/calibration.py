@@ -59,7 +59,7 @@ def calibration(scores: xr.Dataset) -> Picture | None:
 
 def _whole_spread(scores: xr.Dataset, name: str) -> xr.DataArray:
     one = scores.sel(contender=name)
-    curve: xr.DataArray = spread_skill_curve(one.assign_attrs(members=int(one["members"])), above=-2).isel(field=0, drop=True)
+    curve: xr.DataArray = spread_skill_curve(one.assign_attrs(members=int(one["members"])), above=-2.0).isel(field=0, drop=True)
     return curve
 
 

@@ -101,13 +101,14 @@ def _of_surrogate(suite: Suite, name: str, step: Step, alone: bool) -> list[Cont
     label = "surrogate" if alone else name
     refiner = step.refiner if isinstance(step, Surrogate) else None
     guess = step.operator if isinstance(step, Surrogate) else step
+    if refiner is None:
+        return [Contender(name, label, GUESS, step, evaluations=1 / step.bundle)]
+    evaluations = (int(guess is not None) + int(getattr(refiner, "evaluations", 1))) / step.bundle
     out = []
-    if refiner is not None or guess is None:
-        evaluations = (int(guess is not None) + int(getattr(refiner, "evaluations", 1))) / step.bundle
-        for seed in suite.seeds:
-            suffix = "" if len(suite.seeds) == 1 else f"-seed{seed}"
-            about = f"{label} ensemble" + (f", seed {seed}" if suffix else "")
-            out.append(Contender(name + suffix, about, ENSEMBLE, step, suite.members, seed, evaluations))
+    for seed in suite.seeds:
+        one = len(suite.seeds) == 1
+        title = f"{label} ensemble" + ("" if one else f", seed {seed}")
+        out.append(Contender(name if one else f"{name}-seed{seed}", title, ENSEMBLE, step, suite.members, seed, evaluations))
     if guess is not None:
         out.append(Contender(f"{name}-guess", f"{label} guess", GUESS, step, evaluations=1 / step.bundle))
     return out
@@ -116,6 +117,6 @@ def _of_surrogate(suite: Suite, name: str, step: Step, alone: bool) -> list[Cont
 def _of_solver(suite: Suite, resolution: int, max_dt: float, dt: float) -> Contender:
     solver = suite.solver
     step = getattr(pde, solver.equation)(resolution, max_dt=max_dt, scheme=getattr(pde, solver.scheme), dtype=solver.dtype)
-    evaluations = ceil(dt / max_dt * (1 - 1e-12)) * SCHEMES[solver.scheme]
+    evaluations = float(ceil(dt / max_dt * (1 - 1e-12)) * SCHEMES[solver.scheme])
     power = {1: "", 2: "²", 3: "³"}[step.dim]
     return Contender(f"solver-{resolution}", f"solver {resolution}{power}", SOLVER, step, evaluations=evaluations, resolution=resolution)

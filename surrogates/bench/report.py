@@ -24,6 +24,7 @@ from surrogates.bench.suite import Solver
 from surrogates.bench.summary import names_of
 from surrogates.bench.tables import html, markdown, notes, tables
 from surrogates.bench.verdict import verdict
+from surrogates.data.parse import parse
 from surrogates.interchange import TRAJECTORY
 
 TABLE, REPORT = "table.md", "report.html"
@@ -86,7 +87,7 @@ def _subtitle(scores: xr.Dataset, run: Mapping[str, Any]) -> str:
 def _what_was_done(scores: xr.Dataset, run: Mapping[str, Any]) -> dict[str, str]:
     suite, about = run["suite"], run.get("about", {})
     solver = suite["solver"]
-    runs = ", ".join(f"{n} ({dt:g})" for n, dt in Solver(**solver).runs)
+    runs = ", ".join(f"{n} ({dt:g})" for n, dt in parse(Solver, solver, BENCH).runs)
     count = len({n.split("-seed")[0] for n in names_of(scores, ENSEMBLE)}) or 1
     return {
         "Data": about.get("data", f"{run['data']['dataset']}, checksum {run['data']['checksum']}"),

@@ -83,6 +83,8 @@ def number(value: float, digits: int = 3) -> str:
         return "-"
     if isinf(value):
         return "failed"
+    if abs(value) >= 10**digits:
+        return f"{value:.0f}"
     return f"{value:#.{digits}g}".rstrip(".") if abs(value) >= 1e-3 or value == 0 else f"{value:.0e}"
 
 

@@ -16,6 +16,7 @@ from surrogates.interchange import LEAD, TRAJECTORY
 from surrogates.metrics.quantity import CHANNEL, FIELD
 
 Array = np.ndarray
+BLOCK = 2**22  # numbers resampled at a time
 
 
 def time_above(curve: xr.DataArray, threshold: xr.DataArray | float, start: float = 0.0) -> xr.Dataset:
@@ -81,7 +82,8 @@ def paired_bootstrap(
     difference = (a - b.sel({TRAJECTORY: a[TRAJECTORY]})).transpose(..., TRAJECTORY)
     d, n = difference.values, difference.sizes[TRAJECTORY]
     draws = np.random.default_rng(seed).integers(n, size=(resamples, n))
-    resampled = np.stack([statistic(d[..., row], axis=-1) for row in draws], -1)
+    blocks = np.array_split(draws, -(-d.size * resamples // BLOCK))
+    resampled = np.concatenate([statistic(d[..., block], axis=-1) for block in blocks], -1)
     lower, upper = np.quantile(resampled, [(1 - level) / 2, (1 + level) / 2], axis=-1)
     dims = difference.dims[:-1]
     coords = {name: c for name, c in difference.coords.items() if TRAJECTORY not in c.dims}
