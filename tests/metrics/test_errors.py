@@ -112,3 +112,5 @@ def test_vorticity_needs_a_vector_with_one_component_an_axis(values: Values) -> 
         values(VorticityCorrelation(FLOW), noise(1, 1, 1, 2, 4), noise(1, 1, 2, 4), Box.periodic((4,), 1.0))
     with pytest.raises(KeyError, match="did you mean 'velocity'"):
         values(VorticityCorrelation(FLOW, "velocit"), noise(1, 1, 1, 2, 4, 4), noise(1, 1, 2, 4, 4), Box.periodic((4, 4), 1.0))
+    with pytest.raises(ValueError, match="two or three dimensions"):
+        curl(noise(1, 1, 2, 4), Box.periodic((4,), 1.0))

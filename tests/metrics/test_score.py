@@ -151,6 +151,11 @@ def test_nothing_is_said_beyond_the_certified_time(world: SimpleNamespace) -> No
     np.testing.assert_allclose(longer["high_correlation_time_of_mean"], 1.22)
 
 
+def test_without_a_certified_lead_there_are_scores_but_no_times(world: SimpleNamespace) -> None:
+    scores = score(world.forecast(), world.truth(attrs={"scored_time": 0.1}), [Correlation(world.fields)])
+    assert not scores["scored"].any() and set(scores.data_vars) == {"correlation", "correlation_field", "failed"}
+
+
 def test_bad_input_is_refused(world: SimpleNamespace) -> None:
     forecast, truth = world.forecast(), world.truth()
     with pytest.raises(ValueError, match=r"times 105.2 to 106.6 \(8 frames\), lies on a frame of the truth, times 5 to 6.6 \(9 frames\)"):
