@@ -33,7 +33,7 @@ class RunFolder:
             self._same_run()
         elif (self.path / RUN).is_file():  # nothing was stored yet
             self._save(finished=False)
-        elif self.path.exists() and (self.path.is_file() or any(self.path.iterdir())):
+        elif self.path.is_file() or (self.path.exists() and any(p.is_file() for p in self.path.iterdir())):  # folders in it may stay
             raise FileExistsError(f"{self.path} exists and is no training run; choose another output folder")
         else:
             self.path.mkdir(parents=True, exist_ok=True)
