@@ -11,17 +11,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from surrogates.constraints import InOrder
 from surrogates.contracts import Constraint
-from surrogates.domains import Box
+from surrogates.data.module import DataModule
 from surrogates.errors import nearest
 from surrogates.fields import Fields
-from surrogates.normalise import Normaliser
 from surrogates.refine import FEATURES
 from surrogates.saved import load
 from surrogates.surrogate import Surrogate
@@ -34,29 +33,8 @@ RefinerFactory = Callable[..., nn.Module]
 LawFactory = Callable[[Fields], Constraint]
 
 
-@runtime_checkable
-class Told(Protocol):
-    """What a data module says of its data before training."""
-
-    history: int
-    bundle: int
-
-    @property
-    def fields(self) -> Fields: ...
-    @property
-    def domain(self) -> Box: ...
-    @property
-    def dt(self) -> float: ...
-    @property
-    def parameter_names(self) -> tuple[str, ...]: ...
-    @property
-    def parameter_statistics(self) -> tuple[Tensor, Tensor]: ...
-    @property
-    def normaliser(self) -> Normaliser: ...
-
-
 def fresh(
-    data: Told,
+    data: DataModule,
     bundle: int,
     operator: OperatorFactory,
     refiner: RefinerFactory | None = None,
@@ -95,7 +73,7 @@ def fresh(
 
 
 def refined(
-    data: Told,
+    data: DataModule,
     bundle: int,
     guess: str | os.PathLike[str],
     operator: OperatorFactory,
@@ -130,7 +108,7 @@ def refined(
     return surrogate
 
 
-def check_fit(saved: Surrogate, data: Told, bundle: int, where: str) -> None:
+def check_fit(saved: Surrogate, data: DataModule, bundle: int, where: str) -> None:
     """Raise ValueError unless a saved surrogate has a guess and was made for such windows of such data."""
     if saved.operator is None:
         raise ValueError(f"{where} has no deterministic operator to serve as a guess; train one without a refiner first")
@@ -151,7 +129,7 @@ def constraint(fields: Fields, laws: Sequence[LawFactory]) -> Constraint | None:
     return InOrder(tuple(made)) if len(made) > 1 else made[0] if made else None  # type: ignore[arg-type]
 
 
-def conditioning(data: Told, wanted: Sequence[str] | None) -> tuple[str, ...]:
+def conditioning(data: DataModule, wanted: Sequence[str] | None) -> tuple[str, ...]:
     """The parameters to condition on. Raises ValueError for one that the data lack, or that does not vary."""
     mean, std = data.parameter_statistics
     varies = {n: bool(s > 1e-9 * torch.maximum(m.abs(), s)) for n, m, s in zip(data.parameter_names, mean, std, strict=True)}

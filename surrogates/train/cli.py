@@ -127,7 +127,8 @@ class TrainCLI(LightningCLI):
             cls(**vars(given))
 
     def instantiate_classes(self) -> None:
-        self.config_init = self.parser.instantiate_classes(self.config)
+        build = getattr(self.parser, "instantiate", None) or self.parser.instantiate_classes  # the older name, deprecated since
+        self.config_init = build(self.config)
 
 
 def main(argv: Sequence[str] | None = None) -> Run:

@@ -16,9 +16,10 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from surrogates.contracts import Domain
+from surrogates.data.module import DataModule
 from surrogates.saved import load, read_config
 from surrogates.surrogate import Surrogate
-from surrogates.train.build import Told, check_fit
+from surrogates.train.build import check_fit
 
 
 class Assigned(nn.Module):
@@ -63,7 +64,7 @@ class CrossFitted(nn.Module):
         return Assigned(list(self.operators), self.who[trajectories.to(self.who.device) % self.count])
 
 
-def cross_fitted(folders: Sequence[str | os.PathLike[str]], surrogate: Surrogate, data: Told) -> CrossFitted:
+def cross_fitted(folders: Sequence[str | os.PathLike[str]], surrogate: Surrogate, data: DataModule) -> CrossFitted:
     """From saved surrogates that were each trained on a fold. Raises ValueError where one was not, or has other statistics."""
     operators, folds = [], []
     for folder in folders:

@@ -5,16 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import xarray as xr
 
+from surrogates.data.layout import Part, checksum, create
 from surrogates.data.module import DataModule
 from surrogates.domains import Box
 from surrogates.fields import Field, Fields
-from surrogates.interchange import to_xarray
+from surrogates.interchange import domain_of, from_xarray, to_xarray
 from surrogates.operators import FNO
 from surrogates.train import Optimiser, Rollouts, Settings, Training
 
@@ -31,7 +33,13 @@ def waves(count: int = 10, frames: int = 24, points: int = 16, dt: float = 0.1, 
     phase = box.coordinate(0)[None, None, :, None] - (speed[:, None] * t)[:, :, None, None]
     u = units * (a * torch.cos(k * phase + p)).sum(-1)
     return to_xarray(
-        u[:, :, None].float(), FIELDS, box, time=t.tolist(), trajectories=range(count), parameters={"speed": speed.tolist()}, attrs={"dataset": "waves"}
+        u[:, :, None].float(),
+        FIELDS,
+        box,
+        time=t.tolist(),
+        trajectories=range(count),
+        parameters={"speed": speed.tolist()},
+        attrs={"dataset": "waves"},
     )
 
 
@@ -39,6 +47,32 @@ def waves(count: int = 10, frames: int = 24, points: int = 16, dt: float = 0.1, 
 def data() -> Callable[..., DataModule]:
     """A data module over the waves, in memory."""
     return lambda **changed: DataModule(waves(), **{"batch_size": 8, "validation": 16, **changed})
+
+
+@pytest.fixture(scope="session")
+def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The waves as files: a folder with data/<split>/waves.hdf5."""
+    root, u = tmp_path_factory.mktemp("waves"), waves()
+    for split, rows in {"train": slice(0, 8), "valid": slice(8, 10)}.items():
+        part = u.isel(trajectory=rows)
+        path = root / "data" / split / "waves.hdf5.part"
+        ids, speeds = part["trajectory"].values.tolist(), {"speed": part["speed"].values.tolist()}
+        attrs = {"name": "waves", "dt": 0.1, "version": "0", "recipe": "{}", "seed": 7}
+        create(
+            path,
+            name="waves",
+            fields=FIELDS,
+            box=domain_of(u),
+            times=u["time"].values.tolist(),
+            trajectories=ids,
+            parameters=speeds,
+            attrs=attrs,
+        )
+        file = Part(path)
+        for row, values in enumerate(from_xarray(part).numpy()):
+            file.write(row, values)
+        file.finish({"checksum": checksum(path), "certificate": {}})
+    return root
 
 
 @pytest.fixture
