@@ -56,7 +56,7 @@ ROOT = Group(
             },
         ),
         "train": Command("train a surrogate from a configuration file", "surrogates.train.cli:main", reads_argv=True),
-        "calibrate": Command("fit the spread of a surrogate's ensemble on the validation split", "surrogates.train.calibrate:calibrate_command"),
+        "calibrate": Command("fit the spread of an ensemble on the validation split", "surrogates.train.calibrate:calibrate_command"),
         "rollout": Command("roll out a saved surrogate into a Zarr folder", "surrogates.forecast.commands:rollout"),
         "bench": Group(
             "benchmarks",
