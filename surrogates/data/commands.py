@@ -31,12 +31,12 @@ def list_datasets() -> None:
     Console().print(table)
 
 
-def make(name: str, size: str = "full", out: str | None = None, workers: int | None = None, device: str = "cpu") -> None:
+def make(name: str, size: str | None = None, out: str | None = None, workers: int | None = None, device: str = "cpu") -> None:
     """Generate a data set from its recipe; stopped at any moment, the same command resumes it.
 
     Args:
         name: a data set that `surrogates data list` shows, or the path of a recipe.yaml.
-        size: tiny, small or full.
+        size: tiny, small or full (default: small where the recipe declares it, else full).
         out: the folder to write to (default: <data root>/<name>/<size>).
         workers: how many groups of trajectories are advanced at once (default: the cores at hand).
         device: where they are advanced, such as cpu or cuda.
@@ -111,10 +111,9 @@ def facts(folder: Path) -> dict[str, str]:
 
 
 def _time(attrs: dict[str, Any], key: str) -> str:
-    text = f"{attrs[key]:.4g}"
-    if key == "scored_time":
-        text += f" (half dt {attrs['half_dt_time']:.4g}, double N {attrs['double_n_time']:.4g}, checked up to {attrs['checked_time']:.4g})"
-    return text
+    text, why = f"{attrs[key]:.4g}", {"half_dt_time": "half dt", "double_n_time": "double N", "checked_time": "checked up to"}
+    details = [f"{label} {attrs[k]:.4g}" for k, label in why.items() if k in attrs]
+    return f"{text} ({', '.join(details)})" if key == "scored_time" and details else text
 
 
 def _count(path: Path) -> int:

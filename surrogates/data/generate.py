@@ -38,7 +38,7 @@ class StopError(Exception):
 
 def make(
     recipe: str | Path | Recipe,
-    size: str = "full",
+    size: str | None = None,
     out: str | Path | None = None,
     *,
     workers: int | None = None,
@@ -47,6 +47,7 @@ def make(
 ) -> Path:
     """Make, resume or find a data set; returns its folder, `out` or <data root>/<name>/<size>.
 
+    `size` is "tiny", "small" or "full" (default: "small" where the recipe declares it, else "full").
     `workers` threads (default: the cores at hand) advance one group each. Raises ValueError for a recipe that is wrong and for a folder
     that holds another data set, OSError where the disk has no room for it. Stopped at any moment, the same call resumes it.
     """

@@ -225,8 +225,11 @@ class Recipe:
         return parse(cls, entry, file)
 
 
-def load_recipe(name_or_path: str | Path, size: str = "full") -> Recipe:
-    """The recipe of a data set known by name, or of a `recipe.yaml` (or its folder). Raises ValueError naming file and key."""
+def load_recipe(name_or_path: str | Path, size: str | None = None) -> Recipe:
+    """The recipe of a data set known by name, or of a `recipe.yaml` (or its folder), in one of its sizes.
+
+    Without `size` it is "small" where the recipe declares that, else "full". Raises ValueError naming file and key.
+    """
     path = Path(name_or_path)
     if path.is_dir():
         path = path / "recipe.yaml"
@@ -240,6 +243,7 @@ def load_recipe(name_or_path: str | Path, size: str = "full") -> Recipe:
         if key not in SIZES or not isinstance(changes, dict | None):
             raise ValueError(f"{path}: sizes.{key}: the sizes are {list(SIZES)}, each a mapping of changes{nearest(str(key), SIZES)}")
     known = [s for s in SIZES if s == "full" or s in sizes]
+    size = size or ("small" if "small" in known else "full")
     if size not in known:
         raise ValueError(f"{path}: no size {size!r}; it has {known}{nearest(size, known)}")
     if "size" in entry:

@@ -49,7 +49,8 @@ def test_every_recipe_here_is_sound_in_every_size(name: str) -> None:
 
 
 def test_sizes_are_changes_laid_over_the_rest(write: Any) -> None:
-    tiny, full = load_recipe(write(), "tiny"), load_recipe(write())
+    tiny, full = load_recipe(write(), "tiny"), load_recipe(write(), "full")
+    assert load_recipe(write()) == full and load_recipe(write(sizes={"small": {"seed": 5}})).size == "small"
     assert tiny.splits["train"].trajectories == 2 and tiny.splits["valid"] == full.splits["valid"]
     assert tiny.frames == full.frames
 
