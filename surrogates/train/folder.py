@@ -5,6 +5,7 @@
     train.csv, valid.csv, events...              curves
     config.json, weights.safetensors, card.md    the surrogate (`surrogates.saved`), when the run is finished
 
+Folders inside it may be other runs (the guess of a refiner, a benchmark of the result); files of others are not put up with.
 Checkpoints are read with weights_only=True: they hold tensors and plain values, never code.
 """
 
