@@ -81,7 +81,6 @@ def test_climatology_knows_the_training_split_only(made: Made) -> None:
 def test_costs_count_members_and_come_from_one_clock(made: Made) -> None:
     cost = made.scores["cost"].to_series()
     assert (cost > 0).all() and np.isfinite(cost).all()
-    assert cost["persistence"] < cost["solver-64"] and cost["persistence"] < cost["mine"]
     stored = json.loads((made.folder / "costs.json").read_text())["costs"]
     assert all(len(entry["rounds"]) == 3 for entry in stored.values())
     assert cost["mine"] == pytest.approx(1e3 * np.median(stored["mine"]["rounds"]))

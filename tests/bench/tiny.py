@@ -19,6 +19,7 @@ from surrogates.pde.initial import scalar
 from surrogates.rollout import rollout
 
 DT, POINTS = 0.5, 48
+PERIODS = {"lyapunov_time": 4.0, "turnover_time": 3.0, "scored_time": 8.0}
 FIELDS = pde.KuramotoSivashinsky(max_dt=0.1).outputs
 
 
@@ -40,15 +41,7 @@ def make(trajectories: int, frames: int, seed: int, split: str) -> xr.Dataset:
         time=[DT * n for n in range(frames)],
         trajectories=range(trajectories),
         parameters={"viscosity": [1.0] * trajectories},
-        attrs={
-            "dt": DT,
-            "dataset": "ks",
-            "split": split,
-            "checksum": split * 3,
-            "lyapunov_time": 4.0,
-            "turnover_time": 3.0,
-            "scored_time": 8.0,
-        },
+        attrs={"dt": DT, "dataset": "ks", "split": split, "checksum": split * 3, **PERIODS},
     )
 
 
