@@ -55,7 +55,13 @@ def copy_from_neuralop(theirs: nn.Module, ours: FNO) -> None:
 
 @pytest.mark.parametrize(
     ("grid", "theirs_modes", "modes"),
-    [((24,), (10,), (6,)), ((16, 17), (8, 8), (8, 5)), ((8, 8), (8, 8), (8, 5)), ((8, 6, 9), (4, 5, 6), (4, 5, 4))],
+    [
+        ((24,), (10,), (6,)),
+        ((16, 17), (8, 8), (8, 5)),
+        ((8, 8), (8, 8), (8, 5)),
+        ((32, 64), (8, 8), (8, 5)),
+        ((8, 6, 9), (4, 5, 6), (4, 5, 4)),
+    ],
 )
 def test_the_same_function_as_neuraloperator(grid, theirs_modes, modes) -> None:
     """To float32 rounding, on even leading axes: neuraloperator 2.0 shifts odd ones back by one mode too few."""
@@ -246,7 +252,9 @@ def test_what_does_not_fit_is_named(f: FNO, arguments: tuple, message: str) -> N
     assert f(X, WALLED).shape == (2, 1, 8, 8) if any(f.positions) and not f.embedding and f.modes == (5, 3) else True
 
 
-@pytest.mark.parametrize("wrong", [{"modes": ()}, {"modes": (4, 0)}, {"width": 0}, {"layers": 0}, {"positions": -1}, {"positions": (1,)}, {"expansion": 0.01}])
+@pytest.mark.parametrize(
+    "wrong", [{"modes": ()}, {"modes": (4, 0)}, {"width": 0}, {"layers": 0}, {"positions": -1}, {"positions": (1,)}, {"expansion": 0.01}]
+)
 def test_impossible_numbers_are_refused(wrong: dict) -> None:
     with pytest.raises(ValueError, match="must be"):
         small(**wrong)

@@ -46,6 +46,14 @@ def test_the_routes_agree(grid: tuple[int, ...], modes: tuple[int, ...]) -> None
     torch.testing.assert_close(synthesise_fft(o, modes, u), synthesise(o, modes, u))
 
 
+@pytest.mark.parametrize(("there", "back"), [(analyse, synthesise), (analyse_fft, synthesise_fft)])
+@pytest.mark.parametrize(("grid", "modes"), [((8,), (5,)), ((6, 7), (6, 3)), ((4, 3, 6), (3, 2, 4))])
+def test_both_have_gradients(there, back, grid: tuple[int, ...], modes: tuple[int, ...]) -> None:
+    u = torch.randn(2, *grid, 2, dtype=torch.float64, requires_grad=True)
+    w = torch.randn(2, 2, math.prod(modes), 2, dtype=torch.float64)
+    assert torch.autograd.gradcheck(lambda u: back(w * there(u, modes), modes, u), u, fast_mode=True)
+
+
 @pytest.mark.parametrize("there", [analyse, analyse_fft])
 def test_a_plane_wave_has_one_mode(there) -> None:
     x, y = torch.meshgrid(torch.arange(12.0), torch.arange(10.0), indexing="ij")
