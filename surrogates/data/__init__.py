@@ -5,9 +5,10 @@
 
 from surrogates.data.files import open_dataset
 from surrogates.data.generate import make
+from surrogates.data.order import Order
 from surrogates.data.recipe import Recipe, load_recipe
 from surrogates.data.splits import by_parameter, by_time, by_trajectory, split_of
-from surrogates.data.windows import Batch, Order, Windows
+from surrogates.data.windows import Batch, Windows
 
 __all__ = [
     "Batch",

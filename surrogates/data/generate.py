@@ -8,17 +8,13 @@ from __future__ import annotations
 
 import json
 import os
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
+from collections.abc import Sequence
+from concurrent.futures import Future, as_completed
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import Tensor
 
 import surrogates
@@ -29,11 +25,8 @@ from surrogates.data.files import SUFFIXES
 from surrogates.data.layout import OURS, PART, Part, checksum, create
 from surrogates.data.read import open_hdf5, read_file
 from surrogates.data.recipe import Recipe, load_recipe
+from surrogates.data.workers import cores, locked, one_thread_each, pool, progress
 from surrogates.interchange import from_xarray
-
-
-class StopError(Exception):
-    """Raised inside a worker when the run is being stopped."""
 
 
 def make(
@@ -131,76 +124,6 @@ def certify(recipe: Recipe, parts: dict[str, Part], results: dict[str, Tensor]) 
     split = recipe.split_of(ids[0])
     stored = from_xarray(read_file(parts[split].path, partial=True).isel(trajectory=slice(rows)))
     return certificate(recipe, stored, results)
-
-
-def cores() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-@contextmanager
-def pool(workers: int, tick: truth.Tick) -> Iterator[Callable[[Callable[[truth.Tick], Tensor]], Future[Tensor]]]:
-    """Threads for jobs that take a tick; leaving early (an error, Ctrl-C) stops them at their next one."""
-    stop = threading.Event()
-
-    def checked(work: float) -> None:
-        if stop.is_set():
-            raise StopError
-        tick(work)
-
-    with ThreadPoolExecutor(workers, "truth", initializer=torch.set_num_threads, initargs=(1,)) as executor:
-        try:
-            yield lambda job: executor.submit(_quietly, job, checked)
-        except BaseException:
-            stop.set()
-            executor.shutdown(wait=False, cancel_futures=True)
-            raise
-
-
-@contextmanager
-def one_thread_each() -> Iterator[None]:
-    """No threads inside an operation: bits then do not depend on how many cores there are."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-@contextmanager
-def progress(label: str, total: float, quiet: bool) -> Iterator[truth.Tick]:
-    """A bar of work done, on standard error."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.percentage:>3.0f} %"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), disable=quiet) as bar:
-        task = bar.add_task(label, total=total)
-        yield lambda work: bar.advance(task, work)
-
-
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """One run at a time in a folder; the lock goes with the process however it ends. Raises ValueError where another holds it."""
-    with open(folder / ".lock", "w") as file:
-        try:
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except ImportError:  # not on Windows, where the user has to take care
-            pass
-        except OSError as error:
-            raise ValueError(f"another run is making {folder}; wait for it, or give another folder with out=") from error
-        yield
-
-
-def _quietly(job: Callable[[truth.Tick], Tensor], tick: truth.Tick) -> Tensor:
-    with torch.no_grad():
-        return job(tick)
 
 
 def _create(recipe: Recipe, split: str, path: Path, written: str) -> None:

@@ -19,9 +19,10 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 
 from surrogates.data.files import open_dataset
+from surrogates.data.order import Order
 from surrogates.data.splits import split_of
 from surrogates.data.thin import thin
-from surrogates.data.windows import Batch, Order, Windows
+from surrogates.data.windows import Batch, Windows
 from surrogates.domains import Box
 from surrogates.errors import nearest
 from surrogates.fields import Fields

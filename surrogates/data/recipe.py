@@ -16,6 +16,7 @@ from typing import Any
 from surrogates import catalog
 from surrogates.data.distribution import Distribution
 from surrogates.data.parse import load_yaml, merge, parse
+from surrogates.data.sections import BurnIn, Check, Frames, Solver, Space, Split, one_of, positive
 from surrogates.domains import Box
 from surrogates.errors import nearest
 from surrogates.noise import splitmix
@@ -23,95 +24,6 @@ from surrogates.noise import splitmix
 SIZES = ("tiny", "small", "full")
 SPLITS = ("train", "valid", "test")
 MAY_VANISH = ("drag", "forcing")
-
-
-@dataclass(frozen=True)
-class Space:
-    """A periodic box [0, length) on each axis."""
-
-    lengths: tuple[float, ...]
-    units: str = "1"
-
-    def box(self, resolution: tuple[int, ...]) -> Box:
-        return Box.periodic(resolution, self.lengths, self.units)
-
-
-@dataclass(frozen=True)
-class Solver:
-    """The truth solver: its grid, its longest time step, its precision and its scheme."""
-
-    resolution: tuple[int, ...]
-    dt: float
-    dtype: str = "float64"
-    scheme: str = "etdrk4"
-
-    def __post_init__(self) -> None:
-        _positive(dt=self.dt)
-        _one_of("dtype", self.dtype, ("float32", "float64"))
-        _one_of("scheme", self.scheme, ("etdrk2", "etdrk4"))
-
-
-@dataclass(frozen=True)
-class BurnIn:
-    """What runs before the first frame: `time` with a solver of its own (coarse will do), then `settle` with the truth solver."""
-
-    time: float
-    solver: Solver
-    settle: float = 0.0
-
-    def __post_init__(self) -> None:
-        if self.time < 0 or self.settle < 0:
-            raise ValueError(f"burn-in times cannot be negative, got time={self.time}, settle={self.settle}")
-
-
-@dataclass(frozen=True)
-class Frames:
-    """What is stored: `count` frames `step` time units apart on a grid `resolution`."""
-
-    count: int
-    step: float
-    resolution: tuple[int, ...]
-
-    def __post_init__(self) -> None:
-        _positive(step=self.step)
-        if self.count < 2:
-            raise ValueError(f"a trajectory has at least 2 frames, got count={self.count}")
-
-
-@dataclass(frozen=True)
-class Split:
-    """How many trajectories, and distributions of its own for some parameters (a split by parameter range)."""
-
-    trajectories: int
-    parameters: Mapping[str, Distribution] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        if self.trajectories < 1:
-            raise ValueError(f"a split has at least one trajectory, got {self.trajectories}; leave the split out instead")
-
-    @classmethod
-    def read(cls, entry: Any) -> Any:
-        """From a count of trajectories."""
-        if isinstance(entry, Mapping):
-            return NotImplemented
-        if isinstance(entry, bool) or not isinstance(entry, int):
-            raise ValueError(f"expected a count of trajectories, or {{trajectories: 4, parameters: {{...}}}}, got {entry!r}")
-        return cls(entry)
-
-
-@dataclass(frozen=True)
-class Check:
-    """The solver certificate: how many test trajectories are run again, for how long; `lyapunov` is the time over which the
-    exponent is measured with the burn-in's solver in float64, 0 for an equation without chaos."""
-
-    trajectories: int
-    time: float
-    lyapunov: float = 0.0
-
-    def __post_init__(self) -> None:
-        _positive(trajectories=self.trajectories, time=self.time)
-        if self.lyapunov < 0:
-            raise ValueError(f"lyapunov cannot be negative, got {self.lyapunov}")
 
 
 @dataclass(frozen=True)
@@ -137,7 +49,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         for split in self.splits:
-            _one_of("split", split, SPLITS)
+            one_of("split", split, SPLITS)
         if "train" not in self.splits:
             raise ValueError(f"splits must have 'train', got {list(self.splits)}")
         for label, resolution in (
@@ -153,7 +65,7 @@ class Recipe:
             raise ValueError(f"frames.resolution {self.frames.resolution} is finer than solver.resolution {self.solver.resolution}")
         if self.certificate.time > self.span * (1 + 1e-9):
             raise ValueError(f"certificate.time {self.certificate.time:g} is longer than the trajectories, {self.span:g}")
-        _positive(group=self.group)
+        positive(group=self.group)
         self._check_parameters()
 
     def _check_parameters(self) -> None:
@@ -256,14 +168,3 @@ def sizes_of(name: str) -> list[str]:
     """The sizes that a named recipe declares."""
     sizes = load_yaml(catalog.find("datasets", name)).get("sizes") or {}
     return [s for s in SIZES if s == "full" or s in sizes]
-
-
-def _positive(**values: int | float) -> None:
-    for name, value in values.items():
-        if not value > 0:
-            raise ValueError(f"{name} must be positive, got {value}")
-
-
-def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise ValueError(f"{name} {value!r} is unknown; write one of {list(known)}{nearest(value, known)}")

@@ -18,7 +18,8 @@ from torch import Tensor
 
 from surrogates import pde
 from surrogates.contracts import Conditions, State
-from surrogates.data.recipe import Recipe, Solver
+from surrogates.data.recipe import Recipe
+from surrogates.data.sections import Solver
 from surrogates.domains import Box
 from surrogates.errors import nearest
 from surrogates.fields import Fields

@@ -1,15 +1,14 @@
 """Windows: H past and T future frames of one trajectory, `stride` frames apart, read a batch at a time.
 
 Of a trajectory of F frames, W = F - (H + T - 1) stride windows are cut; window i is number i % W of row i // W. A window with
-stride 1 is one block of the packed cache, so a batch is as many copies of memory. The order of training is a pure function of
-(seed, step): the concatenation of one permutation an epoch, each keyed by (seed, epoch), is cut into batches.
+stride 1 is one block of the packed cache, so a batch is as many copies of memory.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +25,6 @@ from surrogates.data.thin import thin
 from surrogates.domains import Box
 from surrogates.fields import Fields
 from surrogates.interchange import TIME, domain_of, fields_of, parameters_of, trajectories_of
-from surrogates.noise import splitmix
 
 
 @dataclass(frozen=True)
@@ -167,34 +165,3 @@ class Windows:
     def beside(self, suffix: str) -> Path | None:
         """Where something derived from these values may be kept: beside the cache, or nowhere for data in memory."""
         return None if self._home is None else self._home[0] / f"{self._home[1]}-{suffix}"
-
-
-@dataclass(frozen=True)
-class Order:
-    """Which of `count` windows make the batch of a global step: a pure function of (seed, step)."""
-
-    count: int
-    batch_size: int
-    seed: int
-
-    def __post_init__(self) -> None:
-        if self.count < 1 or self.batch_size < 1:
-            raise ValueError(f"an order needs windows and a batch size of at least 1, got {self.count} and {self.batch_size}")
-
-    def __call__(self, step: int) -> Int64[Tensor, " B"]:
-        """Indices of batch `step`; a batch that crosses an epoch's end goes on in the next permutation."""
-        first, parts = step * self.batch_size, []
-        need = self.batch_size
-        while need:
-            epoch, offset = divmod(first, self.count)
-            part = permutation(self.count, self.seed, epoch)[offset : offset + need]
-            parts.append(part)
-            first, need = first + len(part), need - len(part)
-        return torch.cat(parts)
-
-
-@lru_cache(maxsize=4)
-def permutation(count: int, seed: int, epoch: int) -> Int64[Tensor, " N"]:
-    """The order of one epoch, keyed by (seed, epoch)."""
-    generator = torch.Generator().manual_seed(splitmix(seed, epoch) >> 1)
-    return torch.randperm(count, generator=generator)

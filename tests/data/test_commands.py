@@ -17,11 +17,12 @@ Write = Callable[..., Path]
 
 
 def test_list_shows_every_recipe_and_what_was_made(
-    data_root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "160")
-    (data_root / "kdv" / "tiny" / "data" / "train").mkdir(parents=True)
-    (data_root / "kdv" / "tiny" / "data" / "train" / "kdv.hdf5.part").touch()
+    monkeypatch.setenv("SURROGATES_DATA", str(tmp_path))
+    (tmp_path / "kdv" / "tiny" / "data" / "train").mkdir(parents=True)
+    (tmp_path / "kdv" / "tiny" / "data" / "train" / "kdv.hdf5.part").touch()
     assert main(["data", "list"]) == 0
     printed = capsys.readouterr().out
     assert all(name in printed for name in ("kolmogorov2d", "burgers", "kuramoto_sivashinsky", "28 / 4 / 4", "unfinished"))

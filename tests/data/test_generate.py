@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from surrogates.data import generate, make, open_dataset
+from surrogates.data import generate, make, open_dataset, workers
 from surrogates.data.certificate import THRESHOLD, correlation, lead
 from surrogates.data.layout import Part, checksum
 from surrogates.data.recipe import Recipe
@@ -85,7 +85,7 @@ def test_another_version_does_not_finish_what_this_one_began(recipe: Recipe, tmp
 
 def test_two_runs_do_not_share_a_folder(recipe: Recipe, tmp_path: Path) -> None:
     pytest.importorskip("fcntl", reason="file locks of Unix")
-    with generate.locked(tmp_path), pytest.raises(ValueError, match="another run is making"):
+    with workers.locked(tmp_path), pytest.raises(ValueError, match="another run is making"):
         make(recipe, out=tmp_path, quiet=True)
 
 

@@ -138,7 +138,8 @@ def test_a_wrong_grid_is_named(dataset: xr.Dataset, write: Write) -> None:
         open_dataset(path)
 
 
-def test_names_that_are_not_there_say_what_makes_them() -> None:
+def test_names_that_are_not_there_say_what_makes_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SURROGATES_DATA", str(tmp_path))
     with pytest.raises(ValueError, match="surrogates data make kdv --size tiny"):
         open_dataset("kdv", size="tiny")
     with pytest.raises(ValueError, match="did you mean 'burgers'"):

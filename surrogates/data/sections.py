@@ -1,0 +1,111 @@
+"""The sections of a recipe, each checked when it is read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from surrogates.data.distribution import Distribution
+from surrogates.domains import Box
+from surrogates.errors import nearest
+
+
+@dataclass(frozen=True)
+class Space:
+    """A periodic box [0, length) on each axis."""
+
+    lengths: tuple[float, ...]
+    units: str = "1"
+
+    def box(self, resolution: tuple[int, ...]) -> Box:
+        return Box.periodic(resolution, self.lengths, self.units)
+
+
+@dataclass(frozen=True)
+class Solver:
+    """The truth solver: its grid, its longest time step, its precision and its scheme."""
+
+    resolution: tuple[int, ...]
+    dt: float
+    dtype: str = "float64"
+    scheme: str = "etdrk4"
+
+    def __post_init__(self) -> None:
+        positive(dt=self.dt)
+        one_of("dtype", self.dtype, ("float32", "float64"))
+        one_of("scheme", self.scheme, ("etdrk2", "etdrk4"))
+
+
+@dataclass(frozen=True)
+class BurnIn:
+    """What runs before the first frame: `time` with a solver of its own (coarse will do), then `settle` with the truth solver."""
+
+    time: float
+    solver: Solver
+    settle: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.time < 0 or self.settle < 0:
+            raise ValueError(f"burn-in times cannot be negative, got time={self.time}, settle={self.settle}")
+
+
+@dataclass(frozen=True)
+class Frames:
+    """What is stored: `count` frames `step` time units apart on a grid `resolution`."""
+
+    count: int
+    step: float
+    resolution: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        positive(step=self.step)
+        if self.count < 2:
+            raise ValueError(f"a trajectory has at least 2 frames, got count={self.count}")
+
+
+@dataclass(frozen=True)
+class Split:
+    """How many trajectories, and distributions of its own for some parameters (a split by parameter range)."""
+
+    trajectories: int
+    parameters: Mapping[str, Distribution] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.trajectories < 1:
+            raise ValueError(f"a split has at least one trajectory, got {self.trajectories}; leave the split out instead")
+
+    @classmethod
+    def read(cls, entry: Any) -> Any:
+        """From a count of trajectories."""
+        if isinstance(entry, Mapping):
+            return NotImplemented
+        if isinstance(entry, bool) or not isinstance(entry, int):
+            raise ValueError(f"expected a count of trajectories, or {{trajectories: 4, parameters: {{...}}}}, got {entry!r}")
+        return cls(entry)
+
+
+@dataclass(frozen=True)
+class Check:
+    """The solver certificate: how many test trajectories are run again, for how long; `lyapunov` is the time over which the
+    exponent is measured with the burn-in's solver in float64, 0 for an equation without chaos."""
+
+    trajectories: int
+    time: float
+    lyapunov: float = 0.0
+
+    def __post_init__(self) -> None:
+        positive(trajectories=self.trajectories, time=self.time)
+        if self.lyapunov < 0:
+            raise ValueError(f"lyapunov cannot be negative, got {self.lyapunov}")
+
+
+def positive(**values: int | float) -> None:
+    for name, value in values.items():
+        if not value > 0:
+            raise ValueError(f"{name} must be positive, got {value}")
+
+
+def one_of(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise ValueError(f"{name} {value!r} is unknown; write one of {list(known)}{nearest(value, known)}")
