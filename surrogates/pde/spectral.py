@@ -178,7 +178,7 @@ class Spectral(ABC):
         p, dt = self.parameters(conditions), conditions.dt.cpu()
         if not (dt > 0).all():
             raise ValueError(f"dt must be positive, got {dt.tolist()}")
-        counts = torch.ceil(dt / self.max_dt * (1 - 1e-12)).long()  # .6/.1 is a little more than 6 in floating point
+        counts = torch.ceil(dt / self.max_dt * (1 - 1e-12)).long()  # 2.1/.7 is a little more than 3 in floating point
         plans = []
         for n in sorted(set(counts.tolist())):
             index = (counts == n).nonzero().flatten()

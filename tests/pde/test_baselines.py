@@ -20,7 +20,8 @@ def test_persistence_repeats_the_last_frame(conditions) -> None:
     assert isinstance(step, Step)
     for frame in rollout(step, PAST[:, 1:], 3, lambda n: c.after(n)):
         assert torch.equal(frame, PAST[:, -1])
-    _, state = step(step.begin(PAST, c), c)
+    frame, state = step(step.begin(PAST, c), c)
+    assert torch.equal(frame[:, 0], PAST[:, -1])
     assert int(state["step"]) == 1
 
 

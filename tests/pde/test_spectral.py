@@ -56,7 +56,7 @@ def test_rows_with_parameters_and_steps_of_their_own_equal_separate_runs(case, e
     step = equation(max_dt=max_dt)
     u = step.initial(box, [0, 1, 2], 5)
     several = {name: [v, v if name == "wavenumber" else 1.5 * v, 2 * v] for name, v in p.items()}
-    dts = [dt, 0.35 * dt, dt]  # the second row asks for fewer substeps
+    dts = [dt, 0.35 * dt, 0.98 * dt]  # the second row asks for fewer substeps
     together = evolve(step, u, box, dts, 2, **several)
     for row in range(3):
         alone = evolve(equation(max_dt=max_dt), u[row : row + 1], box, dts[row], 2, **{n: v[row] for n, v in several.items()})
@@ -150,15 +150,16 @@ def test_coefficients_are_made_once_and_again_for_new_conditions(case, condition
     monkeypatch.setattr(step, "terms", lambda *a: made.append(a) or equation.terms(step, *a))
     u = step.initial(box, [0], 5)
     with torch.inference_mode():
-        for c in (conditions(box, 1, dt, **p), conditions(box, 1, dt, **p).after(3), conditions(box, 1, dt / 2, **p)):
+        cases = [(dt, 1.0), (dt, 1.0), (dt / 2, 1.0), (dt, 3.0)]
+        for c in (conditions(box, 1, length, **{n: v * (1 if n == "wavenumber" else f) for n, v in p.items()}) for length, f in cases):
             state = step.begin(u.unsqueeze(1), c)
             for _ in range(3):
                 _, state = step(state, c)
-    assert len(made) == 2
+    assert len(made) == 3
     u.requires_grad_(True)  # what was made under inference mode must serve a backward pass
     c = conditions(box, 1, dt, **p)
     step(step.begin(u.unsqueeze(1), c), c)[0].sum().backward()
-    assert len(made) == 2 and u.grad is not None
+    assert len(made) == 3 and u.grad is not None
 
 
 def test_initial_states_belong_to_their_trajectory_and_to_every_resolution(case) -> None:
@@ -249,7 +250,7 @@ def test_settings_that_make_no_sense_are_refused(conditions) -> None:
 
 
 def test_substeps_are_the_fewest_no_longer_than_max_dt(conditions) -> None:
-    step = Burgers(max_dt=0.1, viscosity=1.0)
-    for dt, n in [(0.1, 1), (0.3, 3), (0.7, 7), (1.1, 11), (0.31, 4), (0.05, 1)]:
+    for dt, max_dt, n in [(0.1, 0.1, 1), (0.3, 0.1, 3), (1.1, 0.1, 11), (2.1, 0.7, 3), (0.31, 0.1, 4), (0.05, 0.1, 1)]:
+        step = Burgers(max_dt=max_dt, viscosity=1.0)
         plans = step.make_plan(conditions(LINE, 1, dt), LINE, torch.zeros(1, 1, 16, dtype=torch.complex128))
         assert [p.substeps for p in plans] == [n]
