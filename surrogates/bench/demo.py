@@ -1,83 +1,153 @@
-"""The main job, end to end, on an embedded default: truth -> guess -> refiner -> calibration -> forecast, scores and report.
+"""The main job on an embedded default: truth -> guess -> refiner -> calibration -> benchmark, each stage once.
 
-Each stage is a command that can be given by hand, printed as it begins; each goes on where it was stopped and is skipped when it is done.
-`timings.json` beside the report keeps how long each took, summed over interruptions.
+Stages do what the commands do that are printed before them, and like these go on where they were stopped. Seconds a stage took, over
+all its attempts, are kept in `<out>/stages` (a training claims a folder that holds no files) and listed in `<out>/timings.json` at the
+end; the final surrogate lies in `<out>` itself, beside report.html.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import shlex
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
-from surrogates.bench.commands import execute
-from surrogates.bench.suite import load_suite
-from surrogates.catalog import share
-from surrogates.data.generate import make
-from surrogates.saved import read_config
+from surrogates import catalog
 
-SUITE = "kolmogorov2d"
-FRAMES, MEMBERS = 22, 8  # of the calibration: as far as the ensemble mean correlates
+SUITE, SIZE, STAGES, TIMINGS = "kolmogorov2d", "small", "stages", "timings.json"
 
 
 def main(out: str = "runs/demo") -> None:
-    """Make turbulence, train a surrogate on it, roll it out, score it, and say where the report lies.
+    """Make turbulence, train a surrogate, roll it out, score it, write report.html; stopped at any moment, the same command goes on.
 
     Args:
         out: the folder of the surrogate and its report.
     """
-    from surrogates.train.calibrate import calibrate_command
-    from surrogates.train.cli import main as train
-
-    folder, suite = Path(out), load_suite(SUITE)
-    configs = share("benchmarks") / SUITE
-    stages = Stages(folder)
-    guess, refiner = str(configs / "guess.yaml"), str(configs / "refiner.yaml")
-    size = suite.size or "small"
-    stages("data", f"surrogates data make {suite.dataset} --size {size}", lambda: make(suite.dataset, size))
-    first = ["--config", guess, "--out", str(folder / "guess")]
-    stages("guess", f"surrogates train {' '.join(first)}", lambda: train(first))
-    second = ["--config", refiner, "--model.guess", str(folder / "guess"), "--out", str(folder)]
-    stages("refiner", f"surrogates train {' '.join(second)}", lambda: train(second))
-    third = f"surrogates calibrate {folder} --frames {FRAMES} --members {MEMBERS}"
-    if "calibration" not in read_config(folder)["provenance"]:
-        stages("calibration", third, lambda: calibrate_command(str(folder), size=size, frames=FRAMES, members=MEMBERS))
-    command = f"surrogates bench run {SUITE} --surrogate {folder} --out {folder / 'bench'}"
-    with stages.timed("forecast, scores and report", command):
-        suite = replace(suite, surrogates=(str(folder),))
-        report = execute(suite, folder / "bench", stages.seconds, (*stages.commands, command))
-    print(f"\nreport: {report.resolve()}")
-    print(f"in Python: import surrogates as sg; surrogate = sg.load({str(folder)!r})")
+    report = Demo(Path(out)).run()
+    print(f"report: {report.resolve()}")
 
 
-class Stages:
-    """The stages of the job, with the command of each and the seconds it took in all."""
+@dataclass
+class Demo:
+    """`training` are arguments for both trainings, `suite` changes to the suite, `leads` the frames that calibration looks at."""
 
-    def __init__(self, folder: Path) -> None:
-        self.file = folder / "bench" / "timings.json"
-        self.seconds: dict[str, float] = json.loads(self.file.read_text()) if self.file.is_file() else {}
-        self.commands: list[str] = []
+    out: Path
+    size: str = SIZE
+    training: Sequence[str] = ()
+    suite: dict[str, Any] = field(default_factory=dict)
+    leads: int = 20
 
-    def __call__(self, name: str, command: str, run: Callable[[], object]) -> None:
-        self.commands.append(command)
-        with self.timed(name, command):
-            run()
+    def run(self) -> Path:
+        """Every stage that is not done; returns the report."""
+        timings = self.timings()
+        stages: dict[str, Callable[[], bool]] = {
+            "make the truth": self.make,
+            "train the guess": self.train_guess,
+            "train the refiner": self.train_refiner,
+            "calibrate the ensemble": self.calibrate,
+            "benchmark and report": self.bench,
+        }
+        for (name, stage), command in zip(stages.items(), self.commands(), strict=True):
+            print(f"\n== {name}\n$ {command}", flush=True)
+            with self.timed(name, timings) as took:
+                took.worked = stage()
+            print(f"{timings.get(name, 0.0):.0f} s" + ("" if took.worked else ", before"), flush=True)
+        write(self.out / TIMINGS, {"stages": timings, "total": sum(timings.values())})
+        print("\n" + "\n".join(f"{seconds:7.1f} s  {name}" for name, seconds in timings.items()))
+        print(f"{sum(timings.values()):7.1f} s  in all")
+        return self.out / "report.html"
+
+    def commands(self) -> tuple[str, ...]:
+        """The same by hand, one command a stage."""
+        words = (
+            ["data", "make", SUITE, "--size", self.size],
+            ["train", *self.arguments("guess", self.out / "guess")],
+            ["train", *self.arguments("refiner", self.out)],
+            ["calibrate", str(self.out), "--size", self.size, "--frames", str(self.leads)],
+            ["bench", "run", SUITE, "--surrogate", str(self.out), "--out", str(self.out)],
+        )
+        return tuple(shlex.join(["surrogates", *w]) for w in words)
+
+    def make(self) -> bool:
+        from surrogates.data import open_dataset
+        from surrogates.data.commands import make
+
+        try:
+            open_dataset(SUITE, split="test", size=self.size)
+        except ValueError:
+            make(SUITE, self.size)
+            return True
+        make(SUITE, self.size)  # done, but it may be another recipe's: that is an error
+        return False
+
+    def train_guess(self) -> bool:
+        return self.train("guess", self.out / "guess")
+
+    def train_refiner(self) -> bool:
+        return self.train("refiner", self.out)
+
+    def train(self, config: str, out: Path) -> bool:
+        from surrogates.train.cli import main as train
+
+        return train(self.arguments(config, out)).steps > 0
+
+    def calibrate(self) -> bool:
+        from surrogates.saved import read_config
+        from surrogates.train.calibrate import calibrate_command
+
+        if "calibration" in read_config(self.out)["provenance"]:
+            return False
+        calibrate_command(str(self.out), size=self.size, frames=self.leads)
+        return True
+
+    def bench(self) -> bool:
+        from surrogates.bench.commands import execute
+        from surrogates.bench.run import SCORES
+        from surrogates.bench.suite import load_suite
+
+        done = (self.out / SCORES).is_file()
+        suite = replace(load_suite(SUITE), size=self.size, surrogates=(str(self.out),), **self.suite)
+        stages = {n: s for n, s in self.timings().items() if not n.startswith("benchmark")}
+        execute(suite, self.out, stages, self.commands())
+        return not done
+
+    def arguments(self, config: str, out: Path) -> list[str]:
+        """What `surrogates train` takes for one of the two configurations."""
+        file = Path(os.path.relpath(catalog.share("benchmarks") / SUITE / f"{config}.yaml"))
+        guess = ["--model.guess", str(self.out / "guess")] if config == "refiner" else []
+        return ["--config", str(file), *guess, "--data.size", self.size, "--out", str(out), *self.training]
 
     @contextmanager
-    def timed(self, name: str, command: str) -> Iterator[None]:
-        """Say what begins, and keep the time however it ends."""
-        print(f"\n[{name}] {command}", flush=True)
-        before, began = self.seconds.get(name, 0.0), time.perf_counter()
+    def timed(self, name: str, timings: dict[str, float]) -> Iterator[Took]:
+        """Add what the body took to its stage's seconds, an interrupted body included, unless it had nothing to do."""
+        took = Took()
+        start = time.perf_counter()
         try:
-            yield
+            yield took
         finally:
-            self.seconds[name] = before + time.perf_counter() - began
-            self.file.parent.mkdir(parents=True, exist_ok=True)
-            part = self.file.with_suffix(".part")
-            part.write_text(json.dumps(self.seconds, indent=1))
-            os.replace(part, self.file)
-            print(f"[{name}] {self.seconds[name]:.0f} s", flush=True)
+            if took.worked or name not in timings:
+                timings[name] = timings.get(name, 0.0) + time.perf_counter() - start
+            write(self.out / STAGES / TIMINGS, timings)
+
+    def timings(self) -> dict[str, float]:
+        file = self.out / STAGES / TIMINGS
+        return dict(json.loads(file.read_text())) if file.is_file() else {}
+
+
+@dataclass
+class Took:
+    """Whether a stage had anything to do; taken to have until it says otherwise."""
+
+    worked: bool = True
+
+
+def write(path: Path, entry: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    part.write_text(json.dumps(entry, indent=1))
+    os.replace(part, path)

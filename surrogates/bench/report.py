@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -108,10 +108,21 @@ def _ensemble(scores: xr.Dataset, about: Mapping[str, Any]) -> str:
         "what the guess leaves unexplained of a step, and what the stored resolution does not show. It does not stand for uncertainty of "
         "observations. Beyond the first steps chaos amplifies it."
     )
-    tried = about.get("calibration", {})
+    tried = dict(about.get("calibration", {}))
+    trials = _trials(tried.pop("tried", []))
     listed = "".join(f"<dt>{escape(str(k))}</dt><dd>{escape(_plain(v))}</dd>" for k, v in tried.items())
-    closing = f"<p>What was tried for calibration, from the surrogate's own record:</p><dl>{listed}</dl>" if tried else ""
+    closing = f"<p>What was tried for calibration, from the surrogate's own record:</p><dl>{listed}</dl>{trials}" if tried else ""
     return f"<p>{text}</p>{closing}"
+
+
+def _trials(tried: Sequence[Mapping[str, Any]]) -> str:
+    """What a calibration evaluated, a row each."""
+    if not tried:
+        return ""
+    head = "".join(f"<th>{escape(str(k))}</th>" for k in tried[0])
+    body = "".join("<tr>" + "".join(f"<td>{escape(_plain(v))}</td>" for v in t.values()) + "</tr>" for t in tried)
+    caption = "<caption>Tried on the validation split; first and last are spread over error at the first and last lead that count</caption>"
+    return f'<div class="table narrow"><table>{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
 def _environment(about: Mapping[str, Any]) -> dict[str, str]:
