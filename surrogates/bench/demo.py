@@ -20,6 +20,7 @@ from typing import Any
 from surrogates import catalog
 
 SUITE, SIZE, STAGES, TIMINGS = "kolmogorov2d", "small", "stages", "timings.json"
+MEMBERS = 8  # of the calibration
 
 
 def main(out: str = "runs/demo") -> None:
@@ -29,18 +30,20 @@ def main(out: str = "runs/demo") -> None:
         out: the folder of the surrogate and its report.
     """
     report = Demo(Path(out)).run()
-    print(f"report: {report.resolve()}")
+    print(f"\nreport: {report.resolve()}")
+    print(f"in Python: import surrogates as sg; surrogate = sg.load({out!r})")
 
 
 @dataclass
 class Demo:
-    """`training` are arguments for both trainings, `suite` changes to the suite, `leads` the frames that calibration looks at."""
+    """`training` are arguments for both trainings, `suite` changes to the suite, `leads` the frames that calibration
+    looks at (as far as the ensemble mean correlates)."""
 
     out: Path
     size: str = SIZE
     training: Sequence[str] = ()
     suite: dict[str, Any] = field(default_factory=dict)
-    leads: int = 20
+    leads: int = 22
 
     def run(self) -> Path:
         """Every stage that is not done; returns the report."""
@@ -68,7 +71,7 @@ class Demo:
             ["data", "make", SUITE, "--size", self.size],
             ["train", *self.arguments("guess", self.out / "guess")],
             ["train", *self.arguments("refiner", self.out)],
-            ["calibrate", str(self.out), "--size", self.size, "--frames", str(self.leads)],
+            ["calibrate", str(self.out), "--size", self.size, "--frames", str(self.leads), "--members", str(MEMBERS)],
             ["bench", "run", SUITE, "--surrogate", str(self.out), "--out", str(self.out)],
         )
         return tuple(shlex.join(["surrogates", *w]) for w in words)
@@ -102,7 +105,7 @@ class Demo:
 
         if "calibration" in read_config(self.out)["provenance"]:
             return False
-        calibrate_command(str(self.out), size=self.size, frames=self.leads)
+        calibrate_command(str(self.out), size=self.size, frames=self.leads, members=MEMBERS)
         return True
 
     def bench(self) -> bool:
