@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,27 @@ from surrogates.train.ema import EMA
 from surrogates.train.log import TRAIN, VALID, Log
 
 
+class Stop:
+    """While entered, the first Ctrl-C asks to stop after the current step (`asked`); the second raises KeyboardInterrupt at once."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        self._before: Any = None
+
+    def __enter__(self) -> Stop:
+        def ask(number: int, frame: Any) -> None:
+            self.asked = True
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+        if threading.current_thread() is threading.main_thread():  # elsewhere no Ctrl-C comes, and no handler may be set
+            self._before = signal.signal(signal.SIGINT, ask)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._before is not None:
+            signal.signal(signal.SIGINT, self._before)
+
+
 class Curve(Callback):
     """The mean loss since the last row, every `every` steps. Raises ValueError where it is not finite."""
 
@@ -26,9 +48,6 @@ class Curve(Callback):
         self.curves, self.every = log, every
         self.total: Tensor | None = None
         self.count = 0
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.curves.start(trainer.global_step)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, *_: Any) -> None:
         loss = outputs["loss"].detach().double()
@@ -72,36 +91,20 @@ class Validation(Callback):
 
 
 class Checkpoints(Callback):
-    """The state of the run every `every` steps, at the end, and when Ctrl-C asks to stop; each whole or not at all.
+    """The state of the run every `every` steps, at the end, and when it is asked to stop; each whole or not at all."""
 
-    The first Ctrl-C ends the run after its current step; the second at once.
-    """
-
-    def __init__(self, file: Path, every: int) -> None:
-        self.file, self.every = file, every
-        self.stop = False
-        self._before: Any = None
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        def ask(number: int, frame: Any) -> None:
-            self.stop = True
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-
-        try:
-            self._before = signal.signal(signal.SIGINT, ask)
-        except ValueError:  # not the main thread: no handler, and no Ctrl-C comes here
-            self._before = None
+    def __init__(self, file: Path, every: int, stop: Stop) -> None:
+        self.file, self.every, self.stop = file, every, stop
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         step = trainer.global_step
-        if self.stop or step % self.every == 0 or step == trainer.max_steps:
+        if self.stop.asked or step % self.every == 0 or step == trainer.max_steps:
             part = self.file.with_suffix(".part")
-            trainer.save_checkpoint(part)
-            os.replace(part, self.file)
-        if self.stop:
+            try:
+                trainer.save_checkpoint(part)
+                os.replace(part, self.file)
+            except OSError:  # a full disk: the last checkpoint is still there
+                part.unlink(missing_ok=True)
+                raise
+        if self.stop.asked:
             trainer.should_stop = True
-
-    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        if self._before is not None:
-            signal.signal(signal.SIGINT, self._before)
-            self._before = None

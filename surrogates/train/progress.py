@@ -55,6 +55,9 @@ class Watch(Callback):
             shown += [f"{kind} {k} {v:.3g}" for k, v in newest.items() if k not in ("step", "lr")]
         return "  ".join(shown)
 
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        self.teardown(trainer, pl_module, "fit")
+
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if self._bar:
             self._bar.stop()

@@ -1,7 +1,9 @@
-"""One training run from beginning to end: claim the folder, resume or begin, train, save.
+"""One training run from beginning to end: claim the folder, resume or begin, train, save. In Python,
 
-run = train(Training(data, partial(FNO, width=16, modes=(16,))), steps=500, out="runs/guess")
-run.surrogate, run.log.rows["train"]
+    run = train(Training(data, partial(FNO, width=16, modes=(16,))), steps=500, out="runs/guess")
+
+gives run.surrogate and its curves, run.log.rows["train"]. At the same number of threads, a run that was stopped at any step and resumed
+ends with the same bits as one that was not.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ import logging
 import os
 import subprocess
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,7 +24,7 @@ import surrogates
 from surrogates.record import describe
 from surrogates.saved import fit, load, save
 from surrogates.surrogate import Surrogate
-from surrogates.train.callbacks import Checkpoints, Curve, Validation
+from surrogates.train.callbacks import Checkpoints, Curve, Stop, Validation
 from surrogates.train.ema import EMA
 from surrogates.train.folder import RunFolder
 from surrogates.train.log import TRAIN, VALID, Log, read
@@ -79,17 +81,21 @@ def train(training: Training, *, steps: int, out: str | os.PathLike[str] | None 
         return Run(load(folder.path), log, folder.path, 0)
     stored = folder.stored() if folder else None
     if stored is not None and folder:
-        fit_check(training, stored, folder.checkpoint)
-    ema = EMA(training.optimiser.ema)
+        fit(training, stored["state_dict"], str(folder.checkpoint))
+    begun = stored["global_step"] if stored else 0
+    log.start(begun)
+    ema, stop = EMA(training.optimiser.ema), Stop()
     callbacks = [ema, Curve(log, settings.log_every), Validation(log, settings.validate_every, ema)]
     callbacks += [Watch(log)] if settings.progress else []
-    keeper = Checkpoints(folder.checkpoint, settings.checkpoint_every) if folder else None
-    callbacks += [keeper] if keeper else []
-    with quiet():
+    callbacks += [Checkpoints(folder.checkpoint, settings.checkpoint_every, stop)] if folder else []
+    with quiet(), stop:
         trainer = Trainer(**arguments(steps, settings), callbacks=callbacks)
-        trainer.fit(training, datamodule=training.data, ckpt_path=folder.checkpoint if stored and folder else None, weights_only=True)
+        try:
+            trainer.fit(training, datamodule=training.data, ckpt_path=folder.checkpoint if stored and folder else None, weights_only=True)
+        except SystemExit as left:  # what Lightning makes of a second Ctrl-C
+            raise KeyboardInterrupt("stopped at once") from left
     log.close()
-    if keeper and keeper.stop and trainer.global_step < steps:
+    if stop.asked and trainer.global_step < steps:
         raise KeyboardInterrupt(f"stopped after step {trainer.global_step} of {steps}")
     ema.swap(training)
     surrogate = training.surrogate.cpu().eval()
@@ -97,7 +103,7 @@ def train(training: Training, *, steps: int, out: str | os.PathLike[str] | None 
     if folder:
         save(surrogate, folder.path, provenance(training, steps, log))
         folder.finish()
-    return Run(surrogate, log, folder.path if folder else None, steps - (stored["global_step"] if stored else 0))
+    return Run(surrogate, log, folder.path if folder else None, steps - begun)
 
 
 def arguments(steps: int, settings: Settings) -> dict[str, Any]:
@@ -105,11 +111,6 @@ def arguments(steps: int, settings: Settings) -> dict[str, Any]:
     off = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
     one = {"accelerator": settings.accelerator, "devices": 1, "precision": settings.precision}
     return {**off, **one, "max_steps": steps, "max_epochs": -1, "limit_val_batches": 0, "num_sanity_val_steps": 0}
-
-
-def fit_check(training: Training, stored: Mapping[str, Any], file: Path) -> None:
-    """Raise ValueError, naming tensors, where a checkpoint is of another architecture; before anything is trained."""
-    fit(training, stored["state_dict"], str(file))
 
 
 def fingerprint(training: Training, steps: int, settings: Settings) -> dict[str, Any]:
@@ -121,6 +122,7 @@ def fingerprint(training: Training, steps: int, settings: Settings) -> dict[str,
         "guess": training.origins,
         "strategy": describe(training.strategy),
         "optimiser": asdict(training.optimiser),
+        "rollouts": asdict(training.rollouts),
         "data": {**windows, "checksum": data.checksum},
         "seed": training.seed,
         "steps": steps,

@@ -6,12 +6,14 @@ import json
 import os
 import signal
 from collections.abc import Callable
+from errno import ENOSPC
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from lightning.pytorch import Trainer
 
 from surrogates.noise import AtStep, SeededNoise
 from surrogates.operators import FNO
@@ -65,7 +67,7 @@ def test_two_runs_are_the_same_bit_for_bit_and_other_seeds_are_not(training: Mak
         assert torch.equal(a, b)
 
 
-@pytest.mark.parametrize("step", [5, 13])  # at a checkpoint that is due, and between two
+@pytest.mark.parametrize("step", [5, 13, 22])  # at a checkpoint that is due, between two, and when only saving is left
 def test_a_killed_run_resumes_to_the_same_bytes(
     training: Make, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
 ) -> None:
@@ -74,7 +76,7 @@ def test_a_killed_run_resumes_to_the_same_bytes(
         stop_after(patch, step, kill)
         train(training(), steps=22, out=tmp_path / "cut", settings=settings)
     run = train(training(), steps=22, out=tmp_path / "cut", settings=settings)
-    assert run.steps == 22 - step // 5 * 5
+    assert run.steps == (0 if step == 22 else 22 - step // 5 * 5)
     assert files(tmp_path / "whole") == files(tmp_path / "cut")
     assert not (tmp_path / "cut" / "checkpoint.ckpt").exists()
 
@@ -101,6 +103,43 @@ def test_ctrl_c_ends_the_step_stores_it_and_resumes(
         train(training(), steps=12, out=tmp_path / "cut", settings=settings)
     assert signal.getsignal(signal.SIGINT) is before
     assert train(training(), steps=12, out=tmp_path / "cut", settings=settings).steps == 4
+    assert files(tmp_path / "whole") == files(tmp_path / "cut")
+
+
+def test_a_second_ctrl_c_ends_at_once_and_the_last_checkpoint_serves(
+    training: Make, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def twice(_: Checkpoints) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    train(training(), steps=12, out=tmp_path / "whole", settings=settings)
+    before = signal.getsignal(signal.SIGINT)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt, match="at once"):
+        stop_after(patch, 7, twice)
+        train(training(), steps=12, out=tmp_path / "cut", settings=settings)
+    assert signal.getsignal(signal.SIGINT) is before
+    assert train(training(), steps=12, out=tmp_path / "cut", settings=settings).steps == 7
+    assert files(tmp_path / "whole") == files(tmp_path / "cut")
+
+
+def test_a_full_disk_leaves_the_last_checkpoint(
+    training: Make, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = Trainer.save_checkpoint
+
+    def full(self: Trainer, file: Path, *rest: Any) -> None:
+        whole(self, file, *rest)
+        if self.global_step == 10:
+            file.write_bytes(b"cut")
+            raise OSError(ENOSPC, "No space left on device")
+
+    train(training(), steps=12, out=tmp_path / "whole", settings=settings)
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space left"):
+        patch.setattr(Trainer, "save_checkpoint", full)
+        train(training(), steps=12, out=tmp_path / "cut", settings=settings)
+    assert not list((tmp_path / "cut").glob("*.part"))
+    assert train(training(), steps=12, out=tmp_path / "cut", settings=settings).steps == 7
     assert files(tmp_path / "whole") == files(tmp_path / "cut")
 
 
