@@ -74,6 +74,16 @@ def test_a_file_of_others_is_read_by_its_layout_alone(dataset: xr.Dataset, write
     np.testing.assert_allclose(again["viscosity"], dataset["viscosity"], rtol=1e-6)
 
 
+def test_walls_of_others_have_cell_centres(dataset: xr.Dataset, write: Write) -> None:
+    path = write(dataset)
+    with h5py.File(path, "r+") as f:
+        del f[OURS]
+        f["boundary_conditions"]["y_periodic"].attrs["bc_type"] = "WALL"
+        f["dimensions"]["y"][:] = [0.25, 0.75, 1.25, 1.75]
+    box = domain_of(open_dataset(path))
+    assert box.boundary == ("periodic", "wall") and box.lower == (0.0, 0.0) and box.upper == (3.0, 2.0)
+
+
 def test_an_unfinished_file_says_so_and_opens_what_is_complete(dataset: xr.Dataset, write: Write) -> None:
     path = write(dataset, rows=3, finish=False)
     with pytest.raises(ValueError, match="unfinished; `surrogates data make`"):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -49,10 +51,12 @@ def test_a_window_id_does_not_depend_on_where_its_trajectory_lies(dataset: xr.Da
 
 
 def test_reading_never_changes_the_cache(dataset: xr.Dataset, write: Write) -> None:
-    windows = Windows(write(dataset).parents[2], 1, 1, split="train")
-    batch = windows.batch([0])
-    batch.past.zero_()
+    folder = write(dataset).parents[2]
+    windows = Windows(folder, 1, 1, split="train")
+    windows.batch([0]).past.zero_()
     assert torch.equal(windows.batch([0]).past[0, 0], from_xarray(dataset)[0, 0])
+    next(windows.trajectories()).zero_()
+    assert torch.equal(Windows(folder, 1, 1, split="train").batch([0]).past[0, 0], from_xarray(dataset)[0, 0])
 
 
 def test_changed_files_are_packed_again(make_dataset: Callable[..., xr.Dataset], write: Write) -> None:
@@ -64,6 +68,16 @@ def test_changed_files_are_packed_again(make_dataset: Callable[..., xr.Dataset],
     assert torch.equal(after.batch([0]).past[0, 0], from_xarray(second)[0, 0])
     assert before.checksum != after.checksum
     assert len(list((folder / "cache").glob("train-*.npy"))) == 1
+
+
+def test_bytes_changed_in_place_are_packed_again(dataset: xr.Dataset, write: Write) -> None:
+    path = write(dataset)
+    before = Windows(path.parents[2], split="train").batch([0]).past
+    with h5py.File(path, "r+") as f:
+        f["t0_fields"]["tracer"][0, 0] += 1
+    os.utime(path, (1, 1))
+    after = Windows(path.parents[2], split="train").batch([0]).past
+    torch.testing.assert_close(after[:, :, 2], before[:, :, 2] + 1)
 
 
 def test_subsampling_keeps_points_and_their_places(dataset: xr.Dataset) -> None:
