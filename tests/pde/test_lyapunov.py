@@ -59,8 +59,8 @@ def test_a_viscous_flow_forgets_its_perturbation(conditions) -> None:
     assert abs(float(found)) < 1e-6  # the conserved mean neither grows nor decays
 
 
-# The reference is .088 +- .001. Over 64,000 time units the standard error of the mean is .0009, over 4,000 it is .0035: the margins
-# are three times reference and sample together. Medians, because a few trajectories in a hundred are nearly regular for long.
+# The reference is .088 +- .001. The standard error of the median over rows is .0011 in 64,000 time units, .0044 in 4,000: the margins are
+# three times both together. Medians, because a few trajectories in a hundred are nearly regular for long.
 
 
 def kuramoto_sivashinsky(conditions, rows: int, n: int, max_dt: float, frames: int):
@@ -74,13 +74,13 @@ def kuramoto_sivashinsky(conditions, rows: int, n: int, max_dt: float, frames: i
 
 def test_kuramoto_sivashinsky_in_a_short_run(conditions) -> None:
     found = kuramoto_sivashinsky(conditions, 16, 96, 0.1, 250)
-    assert abs(found.median() - 0.088) < 0.011
+    assert abs(found.median() - 0.088) < 0.015
 
 
 @pytest.mark.slow
 def test_kuramoto_sivashinsky_in_a_long_run(conditions) -> None:
     found = kuramoto_sivashinsky(conditions, 32, 128, 0.05, 2000)
-    assert abs(found.median() - 0.088) < 0.004
+    assert abs(found.median() - 0.088) < 0.005
 
 
 def test_settings_that_make_no_sense_are_refused(conditions) -> None:
