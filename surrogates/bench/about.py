@@ -72,7 +72,7 @@ def model(step: Step, known: Mapping[str, Any]) -> str:
         if part is not None:
             count = sum(p.numel() for p in part.parameters()) if isinstance(part, nn.Module) else 0
             title = {"operator": "guess"}.get(name, name)
-            parts.append(f"{title} {type(part).__name__}" + (f" ({count / 1e6:.2f} M weights)" if count else ""))
+            parts.append(f"{title} {type(part).__name__}" + (f" ({count:,} weights)" if count else ""))
     said = ", ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in known.items() if k not in LEFT_OUT)
     return ", ".join(parts or [type(step).__name__]) + (f". Trained: {said}." if said else ".")
 

@@ -71,4 +71,4 @@ def time_axis(ax: Axes, scores: xr.Dataset) -> None:
     limit = float(scores.attrs.get("scored_time", np.inf))
     if limit <= t[-1]:
         ax.axvline(limit / clock.period, color=INK, lw=0.8, ls=":", zorder=0)
-        ax.text(limit / clock.period, 1.0, "t* ", transform=ax.get_xaxis_transform(), ha="right", va="top", fontsize=8, color=INK)
+        ax.text(limit / clock.period, 0.02, "t* ", transform=ax.get_xaxis_transform(), ha="right", fontsize=8, color=INK)

@@ -41,19 +41,14 @@ def calibration(scores: xr.Dataset) -> Picture | None:
         image = encoded(figure)
     judged = spread_skill(scores, names[0])
     low, high = float(judged.min()), float(judged.max())
-    way = (
-        "in it"
-        if CALIBRATED[0] <= low and high <= CALIBRATED[1]
-        else "below it: too sure of itself"
-        if high < 1
-        else "outside it at some leads"
-    )
+    way = "in it" if CALIBRATED[0] <= low and high <= CALIBRATED[1] else "outside it at some leads"
+    way = "below it: too sure of itself" if high < CALIBRATED[0] else "above it: too unsure" if low > CALIBRATED[1] else way
     return Picture(
         "Is the ensemble's spread the size of its error?",
         image,
         f"Left: 1 is right, the blue band is {CALIBRATED[0]} to {CALIBRATED[1]}, and only the grey region counts, where the mean "
         f"still correlates above .8 (at saturation any states of the attractor score 1). Here it runs from {low:.2f} to {high:.2f}, {way}. "
-        "Right: how often the truth has r members below it; flat is right, a U is too little spread.",
+        "Right: how often the truth has r members below it; flat is right, a U is too little spread, a dome too much.",
     )
 
 

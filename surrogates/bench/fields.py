@@ -36,7 +36,9 @@ def snapshots(scores: xr.Dataset, pictures: Mapping[str, xr.DataArray]) -> Pictu
                 image = _space_time(ax, field, clock, limit) if line else _plane(ax, field.isel({LEAD: i}), limit)
                 if i == 0:
                     ax.set_title(title, fontsize=9, fontweight="normal")
-                if j == 0:
+                if j:
+                    ax.set_yticklabels([])
+                else:
                     t = float(truth[LEAD].values[i])
                     ax.set_ylabel(
                         f"lead ({clock.unit})" if line else f"{t / clock.period:.1f}",
@@ -47,13 +49,13 @@ def snapshots(scores: xr.Dataset, pictures: Mapping[str, xr.DataArray]) -> Pictu
         bar.set_label(str(truth.attrs.get("long_name", "")))
         bar.outline.set_visible(False)
         uri = encoded(figure, "png")
-    what = str(truth.attrs.get("long_name", "field")).capitalize()
+    what = str(truth.attrs.get("long_name", "the field"))
     said = "Space to the right, time upwards." if line else f"Rows are leads in {clock.unit}."
     return Picture(
         "What the forecasts look like",
         uri,
-        f"{what} of the first test trajectory on one colour scale. {said} Columns should agree with the truth at short leads; once they no "
-        "longer do, single members should still look like the truth, while the ensemble mean goes smooth.",
+        f"Pictures of {what} in the first test trajectory, on one colour scale. {said} Columns should agree with the truth at short "
+        "leads; once they no longer do, single members should still look like the truth, while the ensemble mean goes smooth.",
     )
 
 

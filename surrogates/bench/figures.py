@@ -11,6 +11,7 @@ from surrogates.bench.axes import label_ends, plain_log, time_axis
 from surrogates.bench.contenders import CLIMATOLOGY, ENSEMBLE, GUESS, PERSISTENCE, SOLVER
 from surrogates.bench.style import FAINT, INK, WIDTH, Line, Picture, drawing, encoded, ink, lines, main_lines
 from surrogates.bench.summary import Clock, correlation_of, mean_time, names_of, pick
+from surrogates.bench.verdict import amount
 from surrogates.interchange import LEAD, TRAJECTORY
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def errors(scores: xr.Dataset) -> Picture:
         image = encoded(figure)
     clock = Clock.of(scores)
     skill = {n: mean_time(scores, n, "half_climatology") for n in names_of(scores, ENSEMBLE, GUESS)}
-    said = ", ".join(f"the {scores['label'].sel(contender=n).values} crosses it at {s.value:.2g}" for n, s in skill.items())
+    said = ", ".join(f"the {scores['label'].sel(contender=n).values} crosses it at {amount(s)}" for n, s in skill.items())
     return Picture(
         "Error against lead",
         image,

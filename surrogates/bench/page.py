@@ -19,14 +19,14 @@ figcaption, .notes li { max-width: 100ch; }
 dl { display: grid; grid-template-columns: minmax(110px, max-content) 1fr; gap: 8px 22px; margin: 0; }
 dt { color: var(--soft); }
 dd { margin: 0; overflow-wrap: anywhere; }
-.table { overflow-x: auto; margin: 0 0 26px; }
+.table { overflow-x: auto; margin: 18px 0 26px; }
 table { border-collapse: collapse; width: 100%; font-size: 13.5px; line-height: 1.35; font-variant-numeric: tabular-nums; }
 .narrow table { width: auto; min-width: 420px; }
 caption { text-align: left; font-weight: 600; font-size: 15px; padding: 0 0 8px; }
 th, td { padding: 6px 8px; text-align: right; border-bottom: 1px solid var(--line); vertical-align: top; }
 td { white-space: nowrap; }
 thead th { vertical-align: bottom; font-weight: 500; color: var(--soft); border-bottom: 1px solid var(--ink); }
-th:first-child { text-align: left; padding-left: 6px; }
+th:first-child, td:first-child { text-align: left; padding-left: 6px; }
 tbody th { font-weight: 400; }
 tr.marked > * { background: var(--mark); font-weight: 600; }
 .notes { font-size: 14px; color: var(--soft); padding-left: 20px; margin: 0; }

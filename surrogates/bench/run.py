@@ -82,6 +82,7 @@ def combine(folder: Path, those: list[Contender], cost: Mapping[str, Cost]) -> x
         "cost_single": [1e3 * cost[c.name].single for c in those],
         "cost_batch": [1e3 * cost[c.name].batch for c in those],
         "cost": [1e3 * cost[c.name].forecast for c in those],
+        "cost_spread": [max(cost[c.name].rounds) / min(cost[c.name].rounds) for c in those],
         "wall": [float(p.attrs["wall"]) for p in parts],
     }
     meaning = {
@@ -89,6 +90,7 @@ def combine(folder: Path, those: list[Contender], cost: Mapping[str, Cost]) -> x
         "cost_single": "ms a frame, one member at batch 1",
         "cost_batch": "ms a frame and trajectory, one member, all trajectories in one batch",
         "cost": "ms a frame and trajectory, all members, as run",
+        "cost_spread": "slowest over fastest round",
         "wall": "s to forecast and score all trajectories",
     }
     for name, values in each.items():

@@ -9,7 +9,7 @@ from math import isinf, isnan
 
 import xarray as xr
 
-from surrogates.bench.contenders import CLIMATOLOGY
+from surrogates.bench.contenders import CLIMATOLOGY, PERSISTENCE
 from surrogates.bench.summary import Clock, Interval, Row, correlation_of, leads, summarise
 from surrogates.interchange import LEAD, TRAJECTORY
 
@@ -49,7 +49,8 @@ def notes(scores: xr.Dataset) -> list[str]:
         "Spread/error: range over the leads at which the mean correlation is above .8. Spectrum: root mean square of log10(E/E truth) over "
         "shells, of spectra averaged over trajectories and leads. Divergence: largest ||div u|| / ||grad u||.",
         f"Cost: median ms a frame and trajectory on one clock: one member at batch 1; one member, the {n} trajectories in one batch; and "
-        "the forecast as scored, all members. Solvers at equal cost are those nearest in the last column, of the resolutions run.",
+        "the forecast as scored, all members. Solvers at equal cost are those nearest in the last column, of the resolutions run. "
+        f"Rounds of one contender differed by a factor of up to {_noise(scores):.2f}.",
     ]
 
 
@@ -86,6 +87,12 @@ def number(value: float, digits: int = 3) -> str:
     if abs(value) >= 10**digits:
         return f"{value:.0f}"
     return f"{value:#.{digits}g}".rstrip(".") if abs(value) >= 1e-3 or value == 0 else f"{value:.0e}"
+
+
+def _noise(scores: xr.Dataset) -> float:
+    """Slowest over fastest round, the worst of the contenders that cost something."""
+    working = ~scores["kind"].isin([PERSISTENCE, CLIMATOLOGY])
+    return float(scores["cost_spread"].where(working).max())
 
 
 def _skill(scores: xr.Dataset, rows: Sequence[Row], emphasised: tuple[int, ...]) -> Table:

@@ -46,13 +46,14 @@ def classical(scores: xr.Dataset, rows: list[Row]) -> str:
         return f"{at} nobody wins: {tie}."
     best = min(as_good, key=lambda s: s.numbers["cost"])
     return (
-        f"The classical solver is the cheaper way to the same accuracy: {tie}; already at {grid(best)} it is as good "
-        f"within that uncertainty, at {times_lower(me.numbers['cost'] / best.numbers['cost'])} cost."
+        f"The classical solver is the cheaper way to the same accuracy: {tie}; already the {grid(best)} solver is as "
+        f"good within that uncertainty, at {times_lower(me.numbers['cost'] / best.numbers['cost'])} cost."
     )
 
 
 def grid(solver: Row) -> str:
-    return solver.label.removeprefix("solver ")
+    size = solver.label.removeprefix("solver ")
+    return f"{size}-point" if size.isdecimal() else size
 
 
 def amount(interval: Interval) -> str:
@@ -99,7 +100,7 @@ def _trust(me: Row) -> str:
 
 def _and_finest(solvers: list[Row], best: Row, me: Row) -> str:
     affordable = [s for s in solvers if s.numbers["cost"] <= me.numbers["cost"]]
-    finest = max(affordable, key=lambda s: s.numbers["cost"])
-    if finest.name == best.name:
+    finest = max(affordable, key=lambda s: s.skill.value)
+    if finest.name == best.name or finest.skill.value <= best.skill.value:
         return ""
-    return f"; for the whole cost of the {me.label} it runs at {grid(finest)}, good for {amount(finest.skill)}"
+    return f"; for the whole cost of the {me.label} the {grid(finest)} solver is to be had, good for {amount(finest.skill)}"

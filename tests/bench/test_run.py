@@ -27,7 +27,7 @@ def again(made: Made, out: Path, **change: Any) -> xr.Dataset:
 
 
 def same_scores(a: xr.Dataset, b: xr.Dataset) -> bool:
-    timed = {"cost", "cost_single", "cost_batch", "wall"}
+    timed = {"cost", "cost_single", "cost_batch", "cost_spread", "wall"}
     return all(np.array_equal(a[n].values, b[n].values, equal_nan=a[n].dtype.kind == "f") for n in a.variables if n not in timed)
 
 
