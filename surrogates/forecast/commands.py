@@ -20,8 +20,8 @@ from surrogates.surrogate import Surrogate
 def rollout(
     surrogate: str,
     dataset: str,
-    frames: int,
-    out: str,
+    frames: int = 60,
+    out: str = "runs/forecast.zarr",
     split: str = "test",
     size: str | None = None,
     members: int | None = None,
