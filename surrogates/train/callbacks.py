@@ -16,7 +16,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from surrogates.train.ema import EMA
+from surrogates.train.ema import EMA, weights_of
 from surrogates.train.log import TRAIN, VALID, Log
 
 
@@ -82,10 +82,10 @@ class Validation(Callback):
         if not self.every or (step % self.every and step != trainer.max_steps):
             return
         pl_module.eval()
-        self.ema.swap(pl_module)
+        self.ema.swap(weights_of(pl_module))
         with torch.no_grad(), trainer.precision_plugin.forward_context():
             scores = pl_module.scores()  # type: ignore[operator]
-        self.ema.swap(pl_module)
+        self.ema.swap(weights_of(pl_module))
         pl_module.train()
         self.curves.add(VALID, step, scores)
 

@@ -30,23 +30,17 @@ class EMA(Callback):
         torch._foreach_lerp_(self.average, [w.detach() for w in weights], 1 - decay)
         self.count += 1
 
-    def swap(self, module: nn.Module) -> None:
+    def swap(self, weights: list[nn.Parameter]) -> None:
         """Exchange weights and average; twice is nothing, bit for bit."""
-        for k, w in enumerate(trained(module)) if self.average else ():
+        for k, w in enumerate(weights if self.average else ()):
             w.data, self.average[k] = self.average[k], w.data
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.average = [a.to(w) for a, w in zip(self.average, trained(pl_module), strict=False)]
+        self.average = [a.to(w) for a, w in zip(self.average, weights_of(pl_module), strict=False)]
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         if self.decay:
-            self.update(trained(pl_module))
-
-    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.swap(pl_module)
-
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.swap(pl_module)
+            self.update(weights_of(pl_module))
 
     def state_dict(self) -> dict[str, Any]:
         return {"count": self.count, "average": self.average}
@@ -55,6 +49,7 @@ class EMA(Callback):
         self.count, self.average = state_dict["count"], [a.clone() for a in state_dict["average"]]
 
 
-def trained(module: nn.Module) -> list[nn.Parameter]:
-    """The parameters that are not frozen."""
-    return [p for p in module.parameters() if p.requires_grad]
+def weights_of(module: Any) -> list[nn.Parameter]:
+    """What a Training trains."""
+    weights: list[nn.Parameter] = module.weights
+    return weights

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
@@ -18,7 +18,6 @@ from surrogates.noise import AtStep, SeededNoise, splitmix
 from surrogates.saved import WEIGHTS
 from surrogates.target import Target
 from surrogates.train.build import LawFactory, OperatorFactory, RefinerFactory, fresh, refined
-from surrogates.train.ema import trained
 from surrogates.train.guesses import cross_fitted
 from surrogates.train.optimiser import Optimiser
 from surrogates.train.strategies import OneStep, Strategy
@@ -56,6 +55,7 @@ class Training(LightningModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
+        self.automatic_optimization = False  # the steps are four lines, and Lightning's closures around them cost more than a small network
         self.data, self.seed, self.strategy = data, seed, strategy or OneStep()
         self.optimiser, self.rollouts = optimiser or Optimiser(), rollouts or Rollouts()
         bundle, rest = divmod(data.bundle, self.strategy.bundles)
@@ -92,16 +92,24 @@ class Training(LightningModule):
         return self._lent[0].of(self.data.trajectories_of(batch.windows)) if self._lent else None
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        return self.loss(batch, self.global_step)
+        loss = self.loss(batch, self.global_step)
+        optimiser = self.optimizers()
+        optimiser.zero_grad()  # type: ignore[union-attr]
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(self.weights, self.optimiser.clip)
+        rate = self.optimiser.rate(self.global_step, self.trainer.max_steps)
+        for group in optimiser.param_groups:  # type: ignore[union-attr]
+            group["lr"] = rate
+        optimiser.step()  # type: ignore[union-attr]
+        return loss
+
+    @cached_property
+    def weights(self) -> list[nn.Parameter]:
+        """What is trained: the parameters that are not frozen."""
+        return [p for p in self.parameters() if p.requires_grad]
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        return self.optimiser.build(trained(self))
-
-    def on_before_optimizer_step(self, optimizer: Any) -> None:
-        nn.utils.clip_grad_norm_(trained(self), self.optimiser.clip)
-        rate = self.optimiser.rate(self.global_step, self.trainer.max_steps)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
+        return self.optimiser.build(self.weights)
 
     def on_train_start(self) -> None:
         for lent in self._lent:

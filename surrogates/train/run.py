@@ -97,7 +97,7 @@ def train(training: Training, *, steps: int, out: str | os.PathLike[str] | None 
     log.close()
     if stop.asked and trainer.global_step < steps:
         raise KeyboardInterrupt(f"stopped after step {trainer.global_step} of {steps}")
-    ema.swap(training)
+    ema.swap(training.weights)
     surrogate = training.surrogate.cpu().eval()
     surrogate.requires_grad_(True)  # as it is when loaded: torch.matmul folds batches by this flag, and rounds differently
     if folder:

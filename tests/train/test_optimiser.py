@@ -40,7 +40,7 @@ def test_the_average_is_the_recursion_written_out() -> None:
         ema.update(list(layer.parameters()))
         d = min(0.6, (1 + n) / (10 + n))
         expected = d * expected + (1 - d) * w
-    ema.swap(layer)
+    ema.swap(list(layer.parameters()))
     torch.testing.assert_close(layer.weight.data, expected)
 
 
@@ -49,17 +49,18 @@ def test_swapping_twice_is_nothing_and_a_constant_is_its_own_average() -> None:
     before = layer.weight.detach().clone()
     for _ in range(5):
         ema.update(list(layer.parameters()))
-    ema.swap(layer)
+    ema.swap(list(layer.parameters()))
     torch.testing.assert_close(layer.weight.data, before)
-    ema.swap(layer)
+    ema.swap(list(layer.parameters()))
     assert torch.equal(layer.weight.data, before)
 
 
 def test_frozen_parts_are_not_averaged() -> None:
     both, ema = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2)), EMA(0.9)
     both[0].requires_grad_(False)
-    ema.update([p for p in both.parameters() if p.requires_grad])
+    trained = [p for p in both.parameters() if p.requires_grad]
+    ema.update(trained)
     frozen = both[0].weight
     pointer = frozen.data_ptr()
-    ema.swap(both)
+    ema.swap(trained)
     assert frozen.data_ptr() == pointer and len(ema.average) == 2
