@@ -91,8 +91,8 @@ def facts(folder: Path) -> dict[str, str]:
     """What `info` prints, by label."""
     whole = open_dataset(folder, partial=True)
     box, attrs = domain_of(whole), whole.attrs
-    sizes = {s: sum(_count(p) for p in paths) for s, paths in files_of(folder, partial=True).items()}
-    unfinished = [p for paths in files_of(folder, partial=True).values() for p in paths if p.suffix == PART]
+    sizes = {s: sum(_count(p) for p in paths) for s, paths in files_of(folder).items()}
+    unfinished = [p for paths in files_of(folder).values() for p in paths if p.suffix == PART]
     out = {
         "data set": f"{attrs['dataset']}{' (' + attrs['size'] + ')' if 'size' in attrs else ''}",
         "fields": ", ".join(f"{c} [{u}]" for c, u in zip(fields_of(whole).channels, fields_of(whole).units, strict=True)),

@@ -11,7 +11,7 @@ import xarray as xr
 
 from surrogates import catalog
 from surrogates.data.layout import PART
-from surrogates.data.read import RESUME, read_file
+from surrogates.data.read import read_file
 from surrogates.errors import nearest
 from surrogates.interchange import TIME, TRAJECTORY
 
@@ -31,7 +31,7 @@ def open_dataset(
     `verify=True` compares the arrays with their checksum. Raises ValueError where there is nothing to open, or it is not sound.
     """
     folder = locate(name_or_path, size)
-    found = files_of(folder, partial)
+    found = files_of(folder)
     if split is not None and split not in found:
         raise ValueError(f"{folder} has no split {split!r}; it has {list(found)}{nearest(split, found)}")
     parts = []
@@ -61,19 +61,15 @@ def locate(name_or_path: str | Path, size: str | None = None) -> Path:
     raise ValueError(f"{label} has not been made under {root}; run `surrogates data make {text}{f' --size {size}' if size else ''}`")
 
 
-def files_of(folder: Path, partial: bool = False) -> dict[str, list[Path]]:
-    """The files of each split. Raises ValueError where there are none, or where they are unfinished and `partial` is not set."""
+def files_of(folder: Path) -> dict[str, list[Path]]:
+    """The files of each split, unfinished ones included. Raises ValueError where there are none."""
     if folder.is_file():
         return {folder.parent.name if folder.parent.name in SPLITS else ALL: [folder]}
     base = folder / "data" if (folder / "data").is_dir() else folder
     homes = {s: base / s for s in SPLITS if (base / s).is_dir()} or {base.name if base.name in SPLITS else ALL: base}
     out: dict[str, list[Path]] = {}
     for split, home in homes.items():
-        visible = sorted(p for p in home.iterdir() if not p.name.startswith("."))
-        parts = [p for p in visible if p.suffix == PART]
-        if parts and not partial:
-            raise ValueError(f"{parts[0]} is unfinished; {RESUME}")
-        found = [p for p in visible if p.suffix in SUFFIXES] + parts
+        found = sorted(p for p in home.iterdir() if p.suffix in (*SUFFIXES, PART) and not p.name.startswith("."))
         if found:
             out[split] = found
     if not out:
