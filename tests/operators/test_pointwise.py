@@ -31,4 +31,4 @@ def test_large_fields_run_as_images(monkeypatch: pytest.MonkeyPatch) -> None:
     layer = Pointwise(5, 7)
     for u in (torch.zeros(2, 48, 48, 5), torch.zeros(2, 47, 47, 5), torch.zeros(8, 8, 5), torch.zeros(2, 48, 48, 5, dtype=torch.float64)):
         layer.to(u.dtype)(u)
-    assert calls == [(36, 5, 1, 128)]
+    assert calls == [(36, 5, 8, 16)]
