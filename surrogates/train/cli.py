@@ -139,7 +139,12 @@ def main(argv: Sequence[str] | None = None) -> Run:
             configured,
             DataModule,
             save_config_callback=None,
-            parser_kwargs={"exit_on_error": False, "dump_header": None, "description": "Train a surrogate from a configuration file."},
+            parser_kwargs={
+                "exit_on_error": False,
+                "dump_header": None,
+                "prog": "surrogates train",
+                "description": "Train a surrogate from a configuration file.",
+            },
             args=words,
             run=False,
             auto_configure_optimizers=False,

@@ -302,6 +302,31 @@ def test_a_push_feeds_the_models_own_output_and_has_no_gradient(training: Make, 
     torch.testing.assert_close(loss, expected)
 
 
+def test_pushes_move_time_and_noise_on(training: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a law, a forcing or a refiner is told during a push is what it would be told in a rollout."""
+    made = training(data={"bundle": 6}, strategy=Pushforward(2), refiner=FlowMatching)
+    surrogate, batch = made.surrogate, made.data.windows("train").batch([1, 9])
+    said: list[tuple[float, int]] = []
+    forward, loss = type(surrogate).forward, type(surrogate).loss
+
+    def stepped(self: Any, state: Any, conditions: Any, noise: Any = None) -> Any:
+        said.append((float(conditions.time[0]), int(state["step"])))
+        return forward(self, state, conditions, noise)
+
+    def judged(self: Any, past: Any, future: Any, conditions: Any, noise: Any, guess: Any = None) -> Any:
+        said.append((float(conditions.time[0]), noise.step))
+        assert torch.equal(future, batch.future[:, 4:6])
+        return loss(self, past, future, conditions, noise, guess)
+
+    monkeypatch.setattr(Pushforward, "count", lambda *_: 2)
+    monkeypatch.setattr(type(surrogate), "forward", stepped)
+    monkeypatch.setattr(type(surrogate), "loss", judged)
+    made.loss(batch, 0)
+    start = float(batch.conditions.time[0])
+    assert [s for _, s in said] == [0, 1, 2]
+    assert [t - start for t, _ in said] == pytest.approx([0.0, 0.2, 0.4])  # bundles of two frames of .1
+
+
 def test_pushes_are_drawn_evenly() -> None:
     strategy = Pushforward(2)
     counts = [strategy.count(SeededNoise(n, [0], [0]), 1) for n in range(600)]
