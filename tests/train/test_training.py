@@ -215,6 +215,34 @@ def test_a_loss_that_is_not_finite_stops_the_run(training: Make, settings: Setti
         train(training(optimiser=Optimiser(lr=1e30, warmup=0, clip=1e30)), steps=20, settings=settings)
 
 
+def test_gradients_are_clipped_and_the_rate_is_that_of_the_step(
+    training: Make, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[float, float]] = []
+    step = torch.optim.AdamW.step
+
+    def spied(self: torch.optim.AdamW, *given: Any, **named: Any) -> Any:
+        gradients = [p.grad for g in self.param_groups for p in g["params"]]
+        seen.append((self.param_groups[0]["lr"], float(torch.stack([g.norm() for g in gradients]).norm())))
+        return step(self, *given, **named)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", spied)
+    optimiser = Optimiser(lr=1e-3, warmup=2, clip=1e-3)
+    train(training(optimiser=optimiser), steps=6, settings=settings)
+    assert [rate for rate, _ in seen] == pytest.approx([optimiser.rate(n, 6) for n in range(6)])
+    assert all(norm <= 1e-3 * 1.001 for _, norm in seen) and max(norm for _, norm in seen) > 0.9e-3
+
+
+def test_parameters_are_standardised_by_the_training_split(training: Make) -> None:
+    made = training()
+    speeds = made.data.truth("train")["speed"].values
+    assert float(made.surrogate.parameter_mean) == pytest.approx(speeds.mean())
+    assert float(made.surrogate.parameter_std) == pytest.approx(speeds.std())
+    assert training(parameters=()).surrogate.parameters_used == ()
+    with pytest.raises(ValueError, match="no parameter 'sped' to condition on; .*did you mean 'speed'"):
+        training(parameters=("sped",))
+
+
 def test_a_frozen_guess_has_no_gradient_and_does_not_change(training: Make, settings: Settings, tmp_path: Path) -> None:
     guess = train(training(), steps=10, out=tmp_path / "guess", settings=settings).surrogate
     second = training(guess=tmp_path / "guess", refiner=FlowMatching)
