@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -155,6 +156,7 @@ print(killed)
 """
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the test forks")
 def test_killed_at_every_moment_it_opens_resumes_and_is_the_same_to_the_bit(tmp_path: Path) -> None:
     entry = {**MICRO, "group": 1, "splits": {"train": 2, "test": 2}}
     whole, killed = make(Recipe.from_json(entry), out=tmp_path / "whole", workers=1, quiet=True), tmp_path / "killed"
