@@ -24,11 +24,12 @@ from timing import machine, race, table
 from torch import Tensor, nn
 
 import surrogates as sg
+from surrogates.forecast.engine import CHUNK
 from surrogates.forecast.sinks import ZarrSink
 from surrogates.interchange import to_xarray
 from surrogates.operators import FNO
 
-N, FRAMES, CHANNELS, WIDTH = 64, 64, 2, 64
+N, FRAMES, CHANNELS, WIDTH = 64, 256, 2, 64
 GOALS = {"neuraloperator / ours": 2.0, "engine / bare network": 1.05, "zarr a frame / buffered": 15.0}
 
 
@@ -96,13 +97,13 @@ def writers(folder: Path, seconds: float) -> dict[str, float]:
     template = to_xarray(nothing, fields, box, time=[0.1 * n for n in range(FRAMES)], trajectories=[0])
     for name in ("failed_step", "failed_reason"):
         template[name] = ("trajectory", np.full(1, -1))
-    sink = ZarrSink(folder / "ours", template, {}, 16)
+    sink = ZarrSink(folder / "ours", template, {}, CHUNK)
     theirs = zarr.create_array(str(folder / "theirs"), shape=(FRAMES, N, N), chunks=(1, N, N), dtype="float32")
     code = np.full((2, 1), -1)
 
     def buffered() -> None:
-        for first in range(0, FRAMES, 16):
-            sink.write([0], first, {"u": frames[:, first : first + 16]}, code)
+        for first in range(0, FRAMES, CHUNK):
+            sink.write([0], first, {"u": frames[:, first : first + CHUNK]}, code)
 
     def one_by_one() -> None:
         for n in range(FRAMES):

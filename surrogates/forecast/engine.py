@@ -31,7 +31,7 @@ from surrogates.interchange import conditions_of, from_xarray, parameters_of, to
 from surrogates.noise import SeededNoise
 from surrogates.rollout import begin, bundles
 
-GROUP, CHUNK = 16, 16
+GROUP, CHUNK = 16, 32
 
 
 @dataclass(frozen=True)

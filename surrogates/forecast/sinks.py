@@ -85,7 +85,7 @@ class ZarrSink:
             raise FileExistsError(f"{self.path} exists and is no forecast of ours; choose another output folder")
         else:
             self._create(template, chunk)
-        self._root = zarr.open_group(str(self.path), mode="r+")
+        self._root, self._arrays = zarr.open_group(str(self.path), mode="r+"), dict[str, Any]()
 
     def made(self, group: int) -> int:
         return self._progress.get(str(group), 0)
@@ -104,7 +104,8 @@ class ZarrSink:
             for name, values in block.items():
                 self._array(name)[(*where, slice(start, start + values.shape[1]))] = values[part] if self._members else values[part][0]
             for name, codes in zip((FAILED_STEP, FAILED_REASON), failures, strict=True):
-                self._array(name)[where] = codes[part] if self._members else codes[part][0]
+                if (failures[0][part] >= 0).any():  # laid out as "none failed"
+                    self._array(name)[where] = codes[part] if self._members else codes[part][0]
 
     def mark(self, group: int, made: int, state: State) -> None:
         folder = self.path / STATES
@@ -127,7 +128,10 @@ class ZarrSink:
         return open_forecast(self.path)
 
     def _array(self, name: str) -> Any:
-        return self._root[name]
+        """Each opened once: opening reads its metadata again."""
+        if name not in self._arrays:
+            self._arrays[name] = self._root[name]
+        return self._arrays[name]
 
     def _regions(self, rows: Sequence[int]) -> Iterator[tuple[slice, tuple[int | slice, ...]]]:
         """For each trajectory among the rows: which rows, and where they lie."""
@@ -139,10 +143,12 @@ class ZarrSink:
             yield slice(mine[0], mine[-1] + 1), (trajectory, *member)
 
     def _create(self, template: xr.Dataset, chunk: int) -> None:
-        encoding = {}
+        encoding: dict[Any, dict[str, Any]] = {}
         for name, variable in template.data_vars.items():
             sizes = [min(chunk, n) if d == "time" else 1 if d == "trajectory" else n for d, n in variable.sizes.items()]
-            encoding[name] = {"chunks": tuple(sizes)} | ({"_FillValue": np.nan} if "time" in variable.dims else {})
+            encoding[name] = {"chunks": tuple(sizes), "compressors": ()}  # turbulence hardly compresses; trying costs 5 times the write
+            if "time" in variable.dims:
+                encoding[name]["_FillValue"] = np.nan
         lazy = template.assign({n: v.chunk({"time": chunk}) for n, v in template.data_vars.items() if "time" in v.dims})
         for name, coordinate in template.coords.items():
             lazy[name] = coordinate
