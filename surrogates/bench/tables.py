@@ -43,7 +43,8 @@ def notes(scores: xr.Dataset) -> list[str]:
         f"{unit}{turnover}. {n} test trajectories; the nRMSE is a mean over them ({named}). Pointwise scores count up to {last}, "
         "where the forecast or the certified accuracy of the truth ends.",
         "Skill: lead at which the nRMSE reaches half of climatology's, mean over trajectories; difference to the reference with "
-        "the 95 % interval of a bootstrap that resamples trajectories, the same for both. '>' marks a lower bound: some had not crossed.",
+        "the 95 % interval of a bootstrap that resamples trajectories, the same for both. '>' marks a lower bound, some "
+        "trajectories had not crossed; † a difference cut short by that.",
         f"Correlation time: lead at which the correlation of the {correlation_of(scores)} falls to .8: mean over trajectories / of their "
         "mean curve.",
         "Spread/error: range over the leads at which the mean correlation is above .8. Spectrum: root mean square of log10(E/E truth) over "
@@ -160,7 +161,7 @@ def _difference(row: Row) -> str:
     d = row.difference
     if row.kind == CLIMATOLOGY or isnan(d.value):
         return "-"
-    return f"{d.value:+.2f} [{d.lower:+.2f}, {d.upper:+.2f}]"
+    return f"{d.value:+.2f} [{d.lower:+.2f}, {d.upper:+.2f}]{'†' if d.censored else ''}"
 
 
 def _correlation(row: Row) -> str:

@@ -42,6 +42,7 @@ def test_all_contenders_are_there(made: Made) -> None:
     solvers = {f"solver-{n}": "solver" for n in (16, 24, 64)}
     assert kinds == {"mine": "ensemble", "mine-guess": "guess", **solvers, "persistence": "persistence", "climatology": "climatology"}
     assert made.scores.attrs["reference"] == "mine"
+    assert not made.scores["half_climatology_censored"].sel(contender="climatology").any()
     assert made.scores["members"].sel(contender="mine") == 4
     assert made.scores["evaluations"].sel(contender=["mine", "mine-guess", "solver-64", "persistence"]).values.tolist() == [4, 1, 40, 0]
 

@@ -42,6 +42,14 @@ def test_the_table_holds_the_numbers_of_the_scores(made: Made) -> None:
     assert float(skill["solver 16"]["less the reference"].split()[0]) == pytest.approx(difference / 4.0, abs=0.006)
 
 
+def test_what_is_censored_is_marked(made: Made) -> None:
+    crossed = skilled(made.scores, mine=4, solver_16=3, solver_24=5)
+    crossed["half_climatology_censored"].loc[{"contender": "solver-24", "trajectory": 1}] = True
+    table = cells(crossed, 0)
+    assert table["solver 16"]["skill"] == "0.75" and table["solver 16"]["less the reference"] == "-0.25 [-0.25, -0.25]"
+    assert table["solver 24"]["skill"] == "> 1.25" and table["solver 24"]["less the reference"] == "+0.25 [+0.25, +0.25]†"
+
+
 def test_leads_are_named_in_lyapunov_times_and_stay_within_what_is_scored(made: Made) -> None:
     named = leads(made.scores)
     assert list(named.values()) == ["1 frame", "1 Lyapunov time", "2 Lyapunov times"]

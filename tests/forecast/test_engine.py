@@ -150,12 +150,13 @@ def test_a_value_that_is_not_finite_is_a_failure_with_its_reason() -> None:
 
 def test_one_that_failed_stays_failed() -> None:
     class Bounces(Walk):
-        def frame(self, u: Tensor, n: int, *rest: object) -> Tensor:
-            return u * (1000 if n == 1 else 0.001 if n == 2 else 1)
+        def frame(self, u: Tensor, n: int, conditions: Conditions, noise: object) -> Tensor:
+            factor = conditions.parameter("growth").to(u.dtype) ** (1 if n == 1 else -1 if n == 2 else 0)
+            return u * factor[:, None, None]
 
-    forecast = simulate(Bounces(), initial(), 5, chunk=1)
-    assert forecast["failed_step"].values.tolist() == [1, 1, 1]
-    assert np.isnan(forecast["u"].values[:, 1:]).all()
+    forecast = simulate(Bounces(), initial(growth=[1.0, 1000.0, 1.0]), 5, chunk=1)
+    assert forecast["failed_step"].values.tolist() == [-1, 1, -1]
+    assert np.isnan(forecast["u"].values[1, 1:]).all() and np.isfinite(forecast["u"].values[[0, 2]]).all()
 
 
 # -- errors before any work ----------------------------------------------------------------------------------------
