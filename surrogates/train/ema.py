@@ -10,12 +10,11 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 
 
-class EMA(Callback):
-    """Keeps the average of a module's trainable parameters; in checkpoints, exactly. decay = 0 keeps none."""
+class EMA:
+    """The average of some weights; decay = 0 keeps none. Its state is exact."""
 
     def __init__(self, decay: float) -> None:
         self.decay = decay
@@ -24,6 +23,8 @@ class EMA(Callback):
 
     def update(self, weights: list[nn.Parameter]) -> None:
         """One step of the average."""
+        if not self.decay:
+            return
         if not self.average:
             self.average = [w.detach().clone() for w in weights]
         decay = min(self.decay, (1 + self.count) / (10 + self.count))
@@ -33,23 +34,14 @@ class EMA(Callback):
     def swap(self, weights: list[nn.Parameter]) -> None:
         """Exchange weights and average; twice is nothing, bit for bit."""
         for k, w in enumerate(weights if self.average else ()):
-            w.data, self.average[k] = self.average[k], w.data
+            w.data, self.average[k] = self.average[k].to(w), w.data
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.average = [a.to(w) for a, w in zip(self.average, weights_of(pl_module), strict=False)]
-
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        if self.decay:
-            self.update(weights_of(pl_module))
+    def to(self, device: torch.device) -> None:
+        """Move the average, which a checkpoint gives back on the CPU."""
+        self.average = [a.to(device) for a in self.average]
 
     def state_dict(self) -> dict[str, Any]:
         return {"count": self.count, "average": self.average}
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.count, self.average = state_dict["count"], [a.clone() for a in state_dict["average"]]
-
-
-def weights_of(module: Any) -> list[nn.Parameter]:
-    """What a Training trains."""
-    weights: list[nn.Parameter] = module.weights
-    return weights
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.count, self.average = state["count"], [a.clone() for a in state["average"]]

@@ -111,6 +111,9 @@ class Training(LightningModule):
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return self.optimiser.build(self.weights)
 
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        return batch.to(device)
+
     def on_train_start(self) -> None:
         for lent in self._lent:
             lent.to(self.device)

@@ -13,7 +13,7 @@ import os
 import subprocess
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ import surrogates
 from surrogates.record import describe
 from surrogates.saved import fit, load, save
 from surrogates.surrogate import Surrogate
-from surrogates.train.callbacks import Checkpoints, Curve, Stop, Validation
+from surrogates.train.callbacks import After, Checkpoints, Course, Curve, Stop, Validation
 from surrogates.train.ema import EMA
 from surrogates.train.folder import RunFolder
 from surrogates.train.log import TRAIN, VALID, Log, read
@@ -84,12 +84,13 @@ def train(training: Training, *, steps: int, out: str | os.PathLike[str] | None 
         fit(training, stored["state_dict"], str(folder.checkpoint))
     begun = stored["global_step"] if stored else 0
     log.start(begun)
-    ema, stop = EMA(training.optimiser.ema), Stop()
-    callbacks = [ema, Curve(log, settings.log_every), Validation(log, settings.validate_every, ema)]
-    callbacks += [Watch(log)] if settings.progress else []
-    callbacks += [Checkpoints(folder.checkpoint, settings.checkpoint_every, stop)] if folder else []
-    with quiet(), stop:
-        trainer = Trainer(**arguments(steps, settings), callbacks=callbacks)
+    ema, stop, watch = EMA(training.optimiser.ema), Stop(), Watch(log, begun, steps)
+    others: list[After] = [Validation(log, settings.validate_every, ema)] if settings.validate_every else []
+    others += [watch] if settings.progress else []
+    others += [Checkpoints(folder.checkpoint, settings.checkpoint_every, stop)] if folder else []
+    course = Course(ema, Curve(log, settings.log_every), others)
+    with quiet(), stop, watch if settings.progress else nullcontext():
+        trainer = Trainer(**arguments(steps, settings), callbacks=[course])
         try:
             trainer.fit(training, datamodule=training.data, ckpt_path=folder.checkpoint if stored and folder else None, weights_only=True)
         except SystemExit as left:  # what Lightning makes of a second Ctrl-C

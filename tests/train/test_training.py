@@ -33,14 +33,14 @@ def files(folder: Path) -> dict[str, bytes]:
 
 def stop_after(monkeypatch: pytest.MonkeyPatch, step: int, how: Callable[[Checkpoints], None]) -> None:
     """Let something happen right after the checkpoint callback of a step."""
-    whole = Checkpoints.on_train_batch_end
+    whole = Checkpoints.__call__
 
-    def interrupted(self: Checkpoints, trainer: Any, *rest: Any) -> None:
-        whole(self, trainer, *rest)
-        if trainer.global_step == step:
+    def interrupted(self: Checkpoints, now: int, *rest: Any) -> None:
+        whole(self, now, *rest)
+        if now == step:
             how(self)
 
-    monkeypatch.setattr(Checkpoints, "on_train_batch_end", interrupted)
+    monkeypatch.setattr(Checkpoints, "__call__", interrupted)
 
 
 class Killed(BaseException):
