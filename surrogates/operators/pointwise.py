@@ -22,9 +22,9 @@ class Pointwise(nn.Linear):
 
     def forward(self, u: Float[Tensor, "*X Cin"]) -> Float[Tensor, "*X Cout"]:
         """W u + b."""
-        images, rest = divmod(u.numel() // u.shape[-1], IMAGE[0] * IMAGE[1])
-        if not ONEDNN or not u.is_cpu or u.dtype == torch.float64 or rest or images < FEWEST:
+        points, image = u.numel() // u.shape[-1], IMAGE[0] * IMAGE[1]
+        if not ONEDNN or not u.is_cpu or u.dtype == torch.float64 or points % image or points < FEWEST * image:
             return linear(u, self.weight, self.bias)
-        v = u.reshape(images, *IMAGE, -1).permute(0, 3, 1, 2)  # channels_last in memory: a view
+        v = u.reshape(-1, *IMAGE, u.shape[-1]).permute(0, 3, 1, 2)  # channels_last in memory: a view
         y = conv2d(v, self.weight[:, :, None, None], self.bias)
         return y.permute(0, 2, 3, 1).reshape(*u.shape[:-1], -1)
