@@ -62,7 +62,7 @@ def amount(interval: Interval) -> str:
 
 
 def times_lower(ratio: float) -> str:
-    return f"{ratio:.2g} times lower" if ratio >= 1.05 else "the same"
+    return f"{float(f'{ratio:.2g}'):.0f} times lower" if ratio >= 10 else f"{ratio:.2g} times lower" if ratio >= 1.05 else "the same"
 
 
 def _skill(scores: xr.Dataset, rows: dict[str, Row]) -> str:

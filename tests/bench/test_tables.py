@@ -11,7 +11,7 @@ from surrogates.bench import markdown, summarise, verdict
 from surrogates.bench.axes import spread
 from surrogates.bench.summary import Clock, at_equal_cost, leads, names_of
 from surrogates.bench.tables import number, tables
-from surrogates.bench.verdict import classical
+from surrogates.bench.verdict import classical, times_lower
 
 
 def cells(scores: xr.Dataset, table: int) -> dict[str, dict[str, str]]:
@@ -96,6 +96,16 @@ def test_a_failure_is_in_the_table(made: Made) -> None:
 def test_numbers_are_plain() -> None:
     values = (np.nan, np.inf, 0.0, 1.0, 12.34, 1234.4, 2.04e-7)
     assert [number(v) for v in values] == ["-", "failed", "0.00", "1.00", "12.3", "1234", "2e-07"]
+
+
+def test_ratios_are_plain() -> None:
+    assert [times_lower(r) for r in (1.0, 1.26, 9.99, 14.6, 218.0)] == [
+        "the same",
+        "1.3 times lower",
+        "10 times lower",
+        "15 times lower",
+        "220 times lower",
+    ]
 
 
 # -- who wins ------------------------------------------------------------------------------------------------------
