@@ -252,6 +252,7 @@ def test_a_frozen_guess_has_no_gradient_and_does_not_change(training: Make, sett
     assert second.surrogate.operator is not None and second.surrogate.refiner is not None
     assert all(p.grad is None for p in second.surrogate.operator.parameters())
     assert any(p.grad is not None for p in second.surrogate.refiner.parameters())
+    assert len(second.weights) == len(list(second.surrogate.refiner.parameters()))  # neither optimised nor averaged
     trained = train(training(guess=tmp_path / "guess", refiner=FlowMatching), steps=10, settings=settings).surrogate
     for name, value in guess.state_dict().items():
         if name.startswith(("operator.", "normaliser.")):
@@ -273,6 +274,8 @@ def test_the_scale_of_the_residual_is_fitted_before_training(training: Make, set
     expected = (truth - first).square().mean().sqrt()
     assert second.surrogate.refiner is not None
     torch.testing.assert_close(second.surrogate.refiner.scale[0], expected, rtol=1e-4, atol=0)  # all windows are fewer than the sample
+    trained = train(training(guess=tmp_path / "guess", refiner=FlowMatching), steps=1, settings=settings).surrogate
+    assert torch.equal(trained.refiner.scale, second.surrogate.refiner.scale)  # type: ignore[union-attr,arg-type]
 
 
 def test_a_guess_that_does_not_fit_the_data_is_refused(training: Make, settings: Settings, tmp_path: Path) -> None:
