@@ -91,6 +91,7 @@ def compare(
     """All forms of both networks raced together: a row for each form, with ours over theirs and over our plain form."""
     x, box = torch.randn(rows, 2, grid, grid), Box.periodic((grid, grid), 1.0)
     contenders: dict[str, Run] = {}
+    torch.compiler.reset()  # no case compiles against the shapes of another
     for form in forms:
         theirs, ours = pair(2, width, modes)
         with torch.inference_mode():
