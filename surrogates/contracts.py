@@ -11,9 +11,9 @@ Axes, in the letters that every annotation uses:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float
@@ -177,7 +177,3 @@ class Metric(Protocol):
         self, prediction: Float[Tensor, "B M T C *X"], truth: Float[Tensor, "B T C *X"], domain: Domain, conditions: Conditions
     ) -> Mapping[str, Tensor]: ...
     def value(self, statistics: Mapping[str, Tensor]) -> Mapping[str, Tensor]: ...
-
-
-Rollout = Iterator[Float[Tensor, "B Cout *X"]]
-Arguments = Mapping[str, Any]
