@@ -1,6 +1,8 @@
-"""What a Fourier operator on a box takes, said before any arithmetic."""
+"""What an operator takes, said before any arithmetic."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from torch import Tensor
 
@@ -8,35 +10,76 @@ from surrogates.contracts import Domain
 from surrogates.domains import Box
 
 
-def check_input(name: str, x: Tensor, domain: Domain, embedding: Tensor | None, *, channels: int, size: int, modes: tuple[int, ...]) -> Box:
-    """The domain as a Box. Raises TypeError for another geometry, ValueError for what does not fit, each saying what would."""
-    if not isinstance(domain, Box):
-        raise TypeError(f"{name} works on a regular Box, got a {type(domain).__name__}; choose an operator for that geometry")
-    if domain.dim != len(modes):
-        raise ValueError(f"modes {modes} are for {len(modes)} dimensions but the box {domain.shape} has {domain.dim}")
-    domain.check(x)
+def check_fields(name: str, x: Tensor, domain: Domain, embedding: Tensor | None, *, channels: int, size: int) -> None:
+    """Raise ValueError unless x is (B, channels, *domain.shape) and the embedding (B * domain.members, size), None for size 0."""
+    if x.ndim != 2 + len(domain.shape) or tuple(x.shape[2:]) != tuple(domain.shape):
+        shape = ", ".join(map(str, domain.shape))
+        raise ValueError(f"x has shape {tuple(x.shape)} but this {type(domain).__name__} takes (B, C, {shape})")
     if x.shape[1] != channels:
         raise ValueError(f"x has {x.shape[1]} channels but this {name} was built with in_channels={channels}")
-    for axis, (n, m) in enumerate(zip(domain.shape, modes, strict=True)):
-        held = n // 2 + 1 if axis == domain.dim - 1 else n
+    given, rows = 0 if embedding is None else embedding.shape[1], len(x) * domain.members
+    if given != size or (embedding is not None and len(embedding) != rows):
+        got = "none" if embedding is None else f"one of shape {tuple(embedding.shape)}"
+        raise ValueError(f"this {name} takes an embedding of shape {(rows, size)} (batch, embedding), got {got}")
+
+
+def check_box(
+    name: str,
+    x: Tensor,
+    domain: Domain,
+    embedding: Tensor | None,
+    *,
+    channels: int,
+    size: int,
+    dim: int,
+    stretched: bool = False,
+) -> Box:
+    """The domain as a Box of `dim` axes, with equal cells unless `stretched` ones are welcome.
+
+    Raises TypeError for another geometry, ValueError for what does not fit, each saying what would.
+    """
+    if not isinstance(domain, Box):
+        raise TypeError(f"{name} works on a regular Box, got a {type(domain).__name__}; choose an operator for that geometry")
+    if domain.dim != dim:
+        raise ValueError(f"this {name} is for {dim} dimensions but the box {domain.shape} has {domain.dim}")
+    check_fields(name, x, domain, embedding, channels=channels, size=size)
+    if not stretched and any(e is not None for e in domain.edges):
+        raise ValueError(f"{name} needs equal cells but this Box is stretched; resample the fields to an even grid")
+    return domain
+
+
+def check_input(name: str, x: Tensor, domain: Domain, embedding: Tensor | None, *, channels: int, size: int, modes: tuple[int, ...]) -> Box:
+    """`check_box` of a Fourier operator, whose modes the grid must hold: all signs, but from 0 on the last axis."""
+    if isinstance(domain, Box) and domain.dim != len(modes):
+        raise ValueError(f"modes {modes} are for {len(modes)} dimensions but the box {domain.shape} has {domain.dim}")
+    box = check_box(name, x, domain, embedding, channels=channels, size=size, dim=len(modes))
+    for axis, (n, m) in enumerate(zip(box.shape, modes, strict=True)):
+        held = n // 2 + 1 if axis == box.dim - 1 else n
         if m > held:
             raise ValueError(
-                f"axis {domain.axes[axis]} has {n} points and holds {held} modes but this {name} has modes={modes}; "
+                f"axis {box.axes[axis]} has {n} points and holds {held} modes but this {name} has modes={modes}; "
                 f"use a finer grid, or build it with at most {held} there"
             )
-    if any(e is not None for e in domain.edges):
-        raise ValueError(f"{name} needs equal cells but this Box is stretched; resample the fields to an even grid")
-    given = 0 if embedding is None else embedding.shape[1]
-    if given != size or (embedding is not None and len(embedding) != len(x)):
-        got = "none" if embedding is None else f"one of shape {tuple(embedding.shape)}"
-        raise ValueError(f"this {name} takes an embedding of shape {(len(x), size)} (batch, embedding), got {got}")
-    return domain
+    return box
+
+
+def check_counts(**counts: int) -> None:
+    """Raise ValueError unless every count is at least 1."""
+    for name, count in counts.items():
+        if count < 1:
+            raise ValueError(f"{name} must be at least 1, got {count}")
 
 
 def check_numbers(modes: tuple[int, ...], **counts: int) -> None:
     """Raise ValueError unless there are 1-3 positive mode counts and every other count is positive."""
     if not 1 <= len(modes) <= 3 or min(modes) < 1:
         raise ValueError(f"modes must be 1 to 3 positive counts, one an axis, got {modes}")
-    for name, count in counts.items():
-        if count < 1:
-            raise ValueError(f"{name} must be at least 1, got {count}")
+    check_counts(**counts)
+
+
+def per_axis(name: str, value: int | Sequence[int], dim: int, least: int = 0) -> tuple[int, ...]:
+    """One number for all axes, or one each. Raises ValueError for another count of them, or for less than `least`."""
+    numbers = (value,) * dim if isinstance(value, int) else tuple(value)
+    if len(numbers) != dim or min(numbers) < least:
+        raise ValueError(f"{name} must be numbers from {least} on, one or one for each of {dim} axes, got {value}")
+    return numbers

@@ -19,7 +19,6 @@ Source: Li et al., Fourier Neural Operator for Parametric Partial Differential E
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 
 import torch
 from jaxtyping import Float
@@ -27,12 +26,12 @@ from torch import Tensor, nn
 from torch.nn.functional import gelu
 
 from surrogates.contracts import Domain
-from surrogates.domains import Box
 from surrogates.domains.box import PERIODIC
-from surrogates.operators.checks import check_input, check_numbers
+from surrogates.operators.checks import check_input, check_numbers, per_axis
 from surrogates.operators.film import FiLM
 from surrogates.operators.fourier import Matrices, dft_matrices
 from surrogates.operators.pointwise import Pointwise
+from surrogates.operators.positions import positions as harmonics_of
 from surrogates.operators.spectral_conv import SpectralConv
 from surrogates.record import recorded
 
@@ -66,13 +65,9 @@ class FNO(nn.Module):
         super().__init__()
         self.in_channels, self.out_channels, self.embedding = in_channels, out_channels, embedding
         self.modes = tuple(modes)
-        self.positions = (positions,) * len(self.modes) if isinstance(positions, int) else tuple(positions)
         inner, outer = round(expansion * width), round(lift * width)
         check_numbers(self.modes, width=width, layers=layers, expansion=inner, lift=outer)
-        if len(self.positions) != len(self.modes) or min(self.positions) < 0:
-            raise ValueError(
-                f"positions must be numbers of harmonics from 0 on, one or one for each of {len(self.modes)} axes, got {positions}"
-            )
+        self.positions = per_axis("positions", positions, len(self.modes))
         seen = in_channels + 2 * sum(self.positions)
         self.lift_in, self.lift_out = Pointwise(seen, outer), Pointwise(outer, width)
         self.blocks = nn.ModuleList(FourierBlock(width, self.modes, inner, last=i == layers - 1) for i in range(layers))
@@ -95,7 +90,7 @@ class FNO(nn.Module):
         matrices = dft_matrices(box, self.modes, torch.promote_types(x.dtype, torch.float32), x.device)
         h = x.movedim(1, -1)
         if any(self.positions):
-            p = _positions(box, self.positions, x.dtype, x.device)
+            p = harmonics_of(box, self.positions, x.dtype, x.device)
             h = torch.cat([h, p.expand(len(x), *box.shape, -1)], -1)
         h = self.lift_out(gelu(self.lift_in(h)))
         film = self.film(embedding) if self.film is not None else ((None, None, None),) * len(self.blocks)
@@ -124,21 +119,3 @@ class FourierBlock(nn.Module):
         if self.last:
             return torch.addcmul(self.outer(gelu(self.inner(v))), h, g)
         return gelu(torch.addcmul(self.outer(gelu(self.inner(gelu(v)))), h, g))
-
-
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
-def _positions(box: Box, harmonics: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Float[Tensor, "*X P"]:
-    return _make_positions(box, harmonics, dtype, device)
-
-
-@lru_cache(maxsize=64)
-def _make_positions(box: Box, harmonics: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Float[Tensor, "*X P"]:
-    """sin and cos of n theta, an axis: theta = 2 pi (x - lower)/L on a periodic axis, half of it between walls."""
-    with torch.inference_mode(False), torch.no_grad():
-        out = []
-        for axis, x in enumerate(box.grid()):
-            turn = 2 * torch.pi if box.boundary[axis] == PERIODIC else torch.pi
-            theta = turn * (x - box.lower[axis]) / box.lengths[axis]
-            for n in range(1, harmonics[axis] + 1):
-                out += [(n * theta).sin(), (n * theta).cos()]
-        return torch.stack(out, -1).to(device, dtype)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from surrogates.contracts import Operator
 from surrogates.domains import Box
 from surrogates.operators import FNO, fourier, spectral_conv
-from surrogates.operators.fno import _make_positions as positions
+from surrogates.operators.positions import positions
 from surrogates.record import construct, describe
 
 
