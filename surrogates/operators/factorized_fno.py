@@ -37,7 +37,7 @@ from surrogates.operators.pointwise import Pointwise
 from surrogates.operators.positions import positions as harmonics_of
 from surrogates.record import recorded
 
-Modulation = tuple[Tensor | None, Tensor | None, Tensor | None]
+Modulation = tuple[Tensor, ...] | None
 
 
 @recorded
@@ -93,7 +93,7 @@ class FactorizedFNO(nn.Module):
             p = harmonics_of(box, self.positions, x.dtype, x.device)
             h = torch.cat([h, p.expand(len(x), *box.shape, -1)], -1)
         h = self.lift(h)
-        film = self.film(embedding) if self.film is not None else ((None, None, None),) * len(self.blocks)
+        film = self.film(embedding) if self.film is not None else (None,) * len(self.blocks)
         for i, (block, modulation) in enumerate(zip(self.blocks, film, strict=True)):
             h = block(h, self.spectral[i % len(self.spectral)](h, matrices), modulation)
         h = gelu(self.project_in(h)).flatten(1, -2)
@@ -124,11 +124,10 @@ class FeedForward(nn.Module):
         self.inner, self.outer = Pointwise(width, hidden), Pointwise(hidden, width)
 
     def forward(self, h: Float[Tensor, "B *X C"], v: Float[Tensor, "B *X C"], modulation: Modulation) -> Float[Tensor, "B *X C"]:
-        gain, shift, gate = (None if m is None else m.view(len(h), *(1,) * (h.ndim - 2), -1) for m in modulation)
-        if gain is not None:
-            v = torch.addcmul(shift, v, gain)
-        step: Tensor = self.outer(gelu(self.inner(v)))
-        return h + step if gate is None else torch.addcmul(h, step, gate)
+        if modulation is None:
+            return torch.add(h, self.outer(gelu(self.inner(v))))
+        gain, shift, gate = (m.view(len(h), *(1,) * (h.ndim - 2), -1) for m in modulation)
+        return torch.addcmul(h, self.outer(gelu(self.inner(torch.addcmul(shift, v, gain)))), gate)
 
 
 class LineConv(nn.Module):
