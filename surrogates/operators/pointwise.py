@@ -24,10 +24,15 @@ class Pointwise(nn.Linear):
 
     def forward(self, u: Float[Tensor, "*X Cin"]) -> Float[Tensor, "*X Cout"]:
         """W u + b."""
-        points, image = u.numel() // u.shape[-1], IMAGE[0] * IMAGE[1]
-        general = not ONEDNN or not u.is_cpu or u.dtype == torch.float64 or (torch.compiler.is_compiling() and torch.is_grad_enabled())
-        if general or points % image or points < FEWEST * image:
-            return linear(u, self.weight, self.bias)
-        v = u.reshape(-1, *IMAGE, u.shape[-1]).permute(0, 3, 1, 2)  # channels_last in memory: a view
-        y = conv2d(v, self.weight[:, :, None, None], self.bias)
-        return y.permute(0, 2, 3, 1).reshape(*u.shape[:-1], -1)
+        return affine(u, self.weight, self.bias)
+
+
+def affine(u: Float[Tensor, "*X Cin"], weight: Float[Tensor, "Cout Cin"], bias: Float[Tensor, " Cout"] | None) -> Float[Tensor, "*X Cout"]:
+    """W u + b of given W and b."""
+    points, image = u.numel() // u.shape[-1], IMAGE[0] * IMAGE[1]
+    general = not ONEDNN or not u.is_cpu or u.dtype == torch.float64 or (torch.compiler.is_compiling() and torch.is_grad_enabled())
+    if general or points % image or points < FEWEST * image:
+        return linear(u, weight, bias)
+    v = u.reshape(-1, *IMAGE, u.shape[-1]).permute(0, 3, 1, 2)  # channels_last in memory: a view
+    y = conv2d(v, weight[:, :, None, None], bias)
+    return y.permute(0, 2, 3, 1).reshape(*u.shape[:-1], -1)
