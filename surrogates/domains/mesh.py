@@ -10,7 +10,7 @@ Several meshes are one: block diagonal, `member` says which part a node belongs 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from math import prod
 from typing import Any
@@ -227,8 +227,9 @@ class Mesh:
         """The same on `device`."""
         if self.points.device == torch.device(device):
             return self
-        tensors = {name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)}
-        return replace(self, **{name: value for name, value in tensors.items() if name in self.__dataclass_fields__})
+        names = [field.name for field in fields(self)]
+        moved: dict[str, Any] = {name: getattr(self, name).to(device) for name in names if isinstance(getattr(self, name), Tensor)}
+        return replace(self, **moved)
 
     # -- storage -----------------------------------------------------------------------------------------------
 

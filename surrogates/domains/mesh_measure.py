@@ -37,8 +37,8 @@ def volumes(points: Float[Tensor, "node D"], cells: Int[Tensor, "cell corner"], 
     if torn.any():
         cell = int(torn.nonzero()[0])
         raise ValueError(f"cell {cell} = {cells[cell].tolist()} is half a period {periods} wide or more; refine the mesh there")
-    upper = torch.linalg.qr(spans.mT, mode="r").R
-    volume = upper.diagonal(dim1=1, dim2=2).prod(1).abs() / factorial(k)
+    upper: Tensor = torch.linalg.qr(spans.mT, mode="r").R
+    volume: Tensor = upper.diagonal(dim1=1, dim2=2).prod(1).abs() / factorial(k)
     flat = volume <= FLAT * spans.square().sum(2).amax(1) ** (k / 2)
     if flat.any():
         cell = int(flat.nonzero()[0])
@@ -61,4 +61,5 @@ def gradient_weights(relative: Float[Tensor, "edge D"], receiver: Int[Tensor, " 
     weighted = relative / relative.square().sum(1, keepdim=True)
     moments = relative.new_zeros(nodes, dim, dim).index_add_(0, receiver, weighted[:, :, None] * relative[:, None])
     inverse = torch.linalg.pinv(moments, rtol=1e-10, hermitian=True)
-    return (inverse[receiver] @ weighted[:, :, None])[..., 0]
+    found: Tensor = inverse[receiver] @ weighted[:, :, None]
+    return found[..., 0]

@@ -6,6 +6,7 @@ What makes a Mesh returns the arguments that it is made of.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -63,7 +64,7 @@ def separate(m: Mesh) -> list[Arguments]:
     """The members one by one."""
     starts = _starts(torch.bincount(m.member, minlength=m.members).tolist())
     found = []
-    for start, end in zip(starts[:-1], starts[1:], strict=True):
+    for start, end in pairwise(starts):
         edges = m.edges[:, (m.edges[1] >= start) & (m.edges[1] < end)] - start
         cells = None if m.cells is None else m.cells[(m.cells[:, 0] >= start) & (m.cells[:, 0] < end)] - start
         own = {name: getattr(m, name)[start:end] for name in ("points", "measure", "markers")}

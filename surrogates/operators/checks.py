@@ -8,6 +8,7 @@ from torch import Tensor
 
 from surrogates.contracts import Domain
 from surrogates.domains import Box
+from surrogates.domains.mesh import Mesh
 
 
 def check_fields(name: str, x: Tensor, domain: Domain, embedding: Tensor | None, *, channels: int, size: int) -> None:
@@ -45,6 +46,16 @@ def check_box(
     check_fields(name, x, domain, embedding, channels=channels, size=size)
     if not stretched and any(e is not None for e in domain.edges):
         raise ValueError(f"{name} needs equal cells but this Box is stretched; resample the fields to an even grid")
+    return domain
+
+
+def check_mesh(name: str, x: Tensor, domain: Domain, embedding: Tensor | None, *, channels: int, size: int, dim: int) -> Mesh:
+    """The domain as a Mesh in `dim` dimensions. Raises TypeError for another geometry, ValueError for what does not fit."""
+    if not isinstance(domain, Mesh):
+        raise TypeError(f"{name} works on a Mesh, got a {type(domain).__name__}; Mesh.from_nearest(points, k) makes one of any points")
+    if domain.dim != dim:
+        raise ValueError(f"this {name} was built with dim={dim} but the mesh has points in {domain.dim} dimensions")
+    check_fields(name, x, domain, embedding, channels=channels, size=size)
     return domain
 
 
