@@ -1,0 +1,204 @@
+"""Transolver: attention among slices of the points instead of among the points.
+
+In each of L blocks, for a head of size d and points i with measures m_i (their mean is 1),
+
+    w_is = softmax_s((P (W_x h_i) + c)/tau)                   how much of point i is in slice s = 1..S
+    z_s = sum_i m_i w_is (W_f h_i) / sum_i m_i w_is           what is in a slice: a token
+    z' = softmax(Q z (K z)^T/sqrt(d)) V z                     attention among S tokens
+    o_i = W_o sum_s w_is z'_s                                 and back to the points, linear in their number
+
+and h' = h + o(norm h), h'' = h' + M(norm h'), M a network of two layers at each point. An embedding e acts by FiLM, on the first norm and
+on M's result.
+
+*Measure.* The paper sums over points. Here a token is a quadrature, a mean over the volume of a slice, so that a cell cut in two counts as
+much as before and the answer converges where a mesh is refined. With equal cells both are the same.
+
+*One product each way.* Nothing non-linear stands between h and W_x, W_f or W_o: so P W_x is one matrix, the mean of a slice is taken of h
+before W_f, and W_o acts on the tokens. Three products of size points x (heads S) x width remain.
+
+*Neighbours.* Slices know no neighbours. On the regular grid of a `Box`, kernel=3 takes h in a neighbourhood, K norm h with a convolution K,
+as the paper does for structured meshes, one for all three projections, and adds it: h' = h + K norm h + o(K norm h). Periodic axes wrap and
+walls repeat the value at the edge.
+
+Source: Wu et al., Transolver: A Fast Transformer Solver for PDEs on General Geometries, 2024, https://arxiv.org/abs/2402.02366.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.functional import conv1d, conv2d, conv3d, gelu, linear
+
+from surrogates.contracts import Domain
+from surrogates.domains import Box
+from surrogates.domains.box import PERIODIC
+from surrogates.operators.checks import check_counts, per_axis
+from surrogates.operators.film import FiLM
+from surrogates.operators.pointwise import Pointwise
+from surrogates.operators.points import check_points
+from surrogates.record import recorded
+
+Modulation = tuple[Tensor | None, Tensor | None, Tensor | None]
+FEWEST = 1e-5
+"""Points in a slice below which its token fades, as in the published code: an empty slice is 0, not 0/0."""
+
+
+@recorded
+class Transolver(nn.Module):
+    """A network from fields (B, in_channels, *X) to fields (B, out_channels, *X) on the points of a `Box` or a `Mesh` of `dim` dimensions.
+
+    slices: S, tokens a head. expansion: hidden channels of M as a multiple of width. positions: harmonics of the position that the network
+    sees (see `points`), one number or one an axis; 0 for a map of values alone, which commutes with translations of a periodic box.
+    kernel: points an axis, odd, in the neighbourhood that a block sees; 1 for none, more on a `Box` with equal cells only.
+    Several meshes are filled up to the longest, so batch those of like size. Compiled whole on a box and on one mesh, not on several.
+    Raises ValueError for impossible numbers.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        embedding: int = 0,
+        *,
+        dim: int = 2,
+        width: int = 64,
+        heads: int = 4,
+        slices: int = 32,
+        layers: int = 4,
+        expansion: float = 1.0,
+        positions: int | Sequence[int] = 4,
+        kernel: int = 1,
+    ) -> None:
+        super().__init__()
+        self.in_channels, self.embedding, self.kernel = in_channels, embedding, kernel
+        hidden = round(expansion * width)
+        check_counts(width=width, heads=heads, slices=slices, layers=layers, expansion=hidden)
+        if not 1 <= dim <= 3:
+            raise ValueError(f"dim must be 1 to 3, got {dim}")
+        if width % heads:
+            raise ValueError(f"heads must divide the width, got {heads} heads and width={width}")
+        if kernel < 1 or kernel % 2 == 0:
+            raise ValueError(f"kernel must be odd, so that a point lies in the middle, got {kernel}")
+        self.positions = per_axis("positions", positions, dim)
+        self.lift_in, self.lift_out = Pointwise(in_channels + 2 * sum(self.positions), 2 * width), Pointwise(2 * width, width)
+        self.blocks = nn.ModuleList(SliceBlock(width, heads, slices, hidden, (kernel,) * dim) for _ in range(layers))
+        self.film = FiLM(embedding, width, layers) if embedding else None
+        self.norm, self.project = nn.LayerNorm(width), nn.Linear(width, out_channels)
+
+    def forward(
+        self, x: Float[Tensor, "B Cin *X"], domain: Domain, embedding: Float[Tensor, "G E"] | None = None
+    ) -> Float[Tensor, "B Cout *X"]:
+        """Normalised fields to normalised fields.
+
+        Raises TypeError for a domain that is neither Box nor Mesh, ValueError for the wrong dimension, channels or embedding, for walls of a
+        box when the network sees no positions, and with kernel > 1 for a mesh, stretched cells or axes shorter than the kernel.
+        """
+        points = check_points(
+            "Transolver", x, domain, embedding, channels=self.in_channels, size=self.embedding, harmonics=self.positions
+        )
+        self._check_geometry(domain)
+        h = points.rows(x)
+        if any(self.positions):
+            h = torch.cat([h, points.all_rows(points.seen, len(h))], -1)
+        h = self.lift_out(gelu(self.lift_in(h)))
+        weight = None if points.weight is None else points.all_rows(points.weight, len(h))[..., None]
+        film = self.film(embedding) if self.film is not None else ((None, None, None),) * len(self.blocks)
+        for block, modulation in zip(self.blocks, film, strict=True):
+            h = block(h, weight, modulation, domain)
+        y = torch.matmul(self.project.weight, self.norm(h).mT) + self.project.bias[:, None]
+        return points.fields(y)
+
+    def _check_geometry(self, domain: Domain) -> None:
+        if isinstance(domain, Box) and any(kind != PERIODIC and not n for kind, n in zip(domain.boundary, self.positions, strict=True)):
+            raise ValueError(
+                f"with positions={self.positions} a Transolver cannot see the walls of a box with {domain.boundary}; build it with positions=1"
+            )
+        if self.kernel == 1:
+            return
+        if not isinstance(domain, Box) or any(edges is not None for edges in domain.edges):
+            raise ValueError(f"kernel={self.kernel} needs the neighbours of a Box with equal cells; build the Transolver with kernel=1")
+        if min(domain.shape) < self.kernel:
+            raise ValueError(f"the box {domain.shape} has an axis shorter than kernel={self.kernel}; use a finer grid or a smaller kernel")
+
+
+class SliceBlock(nn.Module):
+    """h' = h + o(norm h), h'' = h' + M(norm h'); between norm and o a convolution where the kernel is larger than a point."""
+
+    def __init__(self, width: int, heads: int, slices: int, hidden: int, kernel: tuple[int, ...]) -> None:
+        super().__init__()
+        self.before, self.between = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.neighbours = Neighbours(width, kernel) if max(kernel) > 1 else None
+        self.attention = SliceAttention(width, heads, slices)
+        self.inner, self.outer = Pointwise(width, hidden), Pointwise(hidden, width)
+
+    def forward(self, h: Float[Tensor, "G n C"], weight: Tensor | None, modulation: Modulation, domain: Domain) -> Float[Tensor, "G n C"]:
+        gain, shift, gate = modulation
+        v = self.before(h)
+        if gain is not None and shift is not None:
+            v = torch.addcmul(shift[:, None], v, gain[:, None])
+        if self.neighbours is not None:
+            v = self.neighbours(v, domain)
+            h = h + v
+        h = h + self.attention(v, weight)
+        m = self.outer(gelu(self.inner(self.between(h))))
+        return h + m if gate is None else torch.addcmul(h, m, gate[:, None])
+
+
+class SliceAttention(nn.Module):
+    """Points to tokens of slices, attention among these, and back."""
+
+    def __init__(self, width: int, heads: int, slices: int) -> None:
+        super().__init__()
+        self.heads, size = heads, width // heads
+        self.sort, self.value = nn.Linear(width, width), nn.Linear(width, width)
+        self.slice = nn.Linear(size, slices)
+        nn.init.orthogonal_(self.slice.weight)
+        self.log_temperature = nn.Parameter(torch.full((heads,), 0.5).log())
+        self.mix = nn.Linear(size, 3 * size, bias=False)
+        self.out = nn.Linear(width, width)
+
+    def forward(self, h: Float[Tensor, "G n C"], weight: Float[Tensor, "G n 1"] | None) -> Float[Tensor, "G n C"]:
+        g, n, c = h.shape
+        w = self.shares(h)
+        heavy = w if weight is None else w * weight
+        means = torch.bmm(heavy.mT, h) / (heavy.sum(1) + FEWEST)[..., None]
+        value = self.value.weight.view(self.heads, -1, c)
+        tokens = torch.einsum("ghsc,hdc->ghsd", means.view(g, self.heads, -1, c), value) + self.value.bias.view(self.heads, 1, -1)
+        q, k, v = self.mix(tokens).chunk(3, -1)
+        mixed = torch.softmax(q @ k.mT * q.shape[-1] ** -0.5, -1) @ v
+        spread = torch.einsum("ghsd,chd->ghsc", mixed, self.out.weight.view(c, self.heads, -1)).reshape(g, -1, c)
+        return torch.baddbmm(self.out.bias, w, spread)
+
+    def shares(self, h: Float[Tensor, "G n C"]) -> Float[Tensor, "G n slice"]:
+        """w, all slices of the first head, then of the next."""
+        g, n, c = h.shape
+        scale = (-self.log_temperature).exp()[:, None, None]
+        sort = scale * (self.slice.weight @ self.sort.weight.view(self.heads, -1, c))
+        bias = scale[..., 0] * linear(self.sort.bias.view(self.heads, -1), self.slice.weight, self.slice.bias)
+        return linear(h, sort.flatten(0, 1), bias.flatten()).view(g, n, self.heads, -1).softmax(-1).view(g, n, -1)
+
+
+class Neighbours(nn.Module):
+    """A convolution on the grid of a box, from rows of points to rows of points."""
+
+    def __init__(self, width: int, kernel: tuple[int, ...]) -> None:
+        super().__init__()
+        self.kernel = kernel
+        scale = (width * torch.Size(kernel).numel()) ** -0.5
+        self.weight = nn.Parameter(scale * (2 * torch.rand(width, width, *kernel) - 1))
+        self.bias = nn.Parameter(torch.zeros(width))
+
+    def forward(self, h: Float[Tensor, "G n C"], box: Box) -> Float[Tensor, "G n C"]:
+        v = h.unflatten(1, box.shape)
+        for axis, (kind, size) in enumerate(zip(box.boundary, self.kernel, strict=True), 1):
+            k, end = size // 2, v.shape[axis]
+            if kind == PERIODIC:
+                sides = v.narrow(axis, end - k, k), v.narrow(axis, 0, k)
+            else:
+                sides = v.narrow(axis, 0, 1).repeat_interleave(k, axis), v.narrow(axis, end - 1, 1).repeat_interleave(k, axis)
+            v = torch.cat([sides[0], v, sides[1]], axis)
+        convolve = (conv1d, conv2d, conv3d)[box.dim - 1]
+        return convolve(v.movedim(-1, 1), self.weight, self.bias).movedim(1, -1).flatten(1, -2)
