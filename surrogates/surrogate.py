@@ -22,7 +22,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from surrogates.contracts import Conditions, Constraint, Draws, Noise, Refiner, State
+from surrogates.contracts import Conditions, Constraint, Domain, Draws, Noise, Refiner, State
 from surrogates.domains import Box
 from surrogates.fields import Fields
 from surrogates.noise import AtStep
@@ -60,7 +60,7 @@ class Surrogate(nn.Module):
     def __init__(
         self,
         fields: Fields,
-        domain: Box,
+        domain: Domain,
         dt: float,
         *,
         operator: nn.Module | None = None,
@@ -77,12 +77,17 @@ class Surrogate(nn.Module):
             raise ValueError("a Surrogate needs an operator (the guess), a refiner, or both")
         if history < 1 or bundle < 1 or not dt > 0:
             raise ValueError(f"history and bundle must be at least 1 and dt positive, got {history}, {bundle}, {dt}")
+        frames = getattr(operator, "frames", bundle)
+        if frames != bundle:
+            raise ValueError(
+                f"{type(operator).__name__} decodes frames={frames} at once but the surrogate has bundle={bundle}; make them equal"
+            )
         self.fields, self.domain, self.dt = fields, domain, float(dt)
         self.operator, self.refiner, self.constraint = operator, refiner, constraint
         self.target = target or Tendency()
         self.history, self.bundle, self.parameters_used = history, bundle, tuple(parameters)
         self.correct_sampling = correct_sampling
-        self.normaliser = Normaliser.identity(fields.count, domain.dim)
+        self.normaliser = Normaliser.identity(fields.count, len(domain.shape))
         self.register_buffer("coherence", torch.zeros(()))
         self.register_buffer("parameter_mean", torch.zeros(len(parameters)))
         self.register_buffer("parameter_std", torch.ones(len(parameters)))
@@ -195,9 +200,8 @@ class Surrogate(nn.Module):
         return correct
 
     def _check(self, conditions: Conditions) -> None:
-        box = conditions.domain
-        if not isinstance(box, Box) or (box.lower, box.upper, box.boundary) != (self.domain.lower, self.domain.upper, self.domain.boundary):
-            raise ValueError(f"this surrogate was trained on {self.domain} and cannot run on {box}")
+        if not _alike(conditions.domain, self.domain):
+            raise ValueError(f"this surrogate was trained on {self.domain} and cannot run on {conditions.domain}")
         if TIME_STEP not in self.parameters_used and not torch.allclose(conditions.dt, torch.full_like(conditions.dt, self.dt), rtol=1e-6):
             raise ValueError(
                 f"this surrogate steps by dt={self.dt:g} but was asked for {conditions.dt.tolist()}; thin or interpolate the data"
@@ -205,3 +209,10 @@ class Surrogate(nn.Module):
         for name in self.parameters_used:
             if name != TIME_STEP:
                 conditions.parameter(name)
+
+
+def _alike(domain: Domain, trained: Domain) -> bool:
+    """The same box at any resolution; any domain of the same kind elsewhere: a network for meshes is made for other meshes."""
+    if isinstance(domain, Box) and isinstance(trained, Box):
+        return (domain.lower, domain.upper, domain.boundary) == (trained.lower, trained.upper, trained.boundary)
+    return type(domain) is type(trained)
