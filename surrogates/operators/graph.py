@@ -1,9 +1,9 @@
 """Sums over the edges of a graph, and their adjoints.
 
 With incidence matrices S and R (node x edge; one where the edge leaves, or ends), values of nodes go to edges by S^T h and R^T h, which
-are copies of rows, and values of edges to nodes by R e, a product with a sparse matrix in compressed rows (on a CPU 1.5 to 3 times as fast as
-scatter-add up to 64 columns, and everywhere in the same order each time). Each is the other's adjoint and its own derivative, so gradients, gradients of
-gradients and Jacobian-vector products are again the same two operations.
+are copies of rows, and values of edges to nodes by R e, a product with a sparse matrix in compressed rows: on a CPU 1.5 to 3 times as
+fast as scatter-add up to 64 columns, and everywhere in the same order each time. Each is the other's adjoint and its own derivative, so
+gradients, gradients of gradients and Jacobian-vector products are again the same two operations.
 
 Compiled, the same are plain index operations, which a compiler can fuse.
 """
@@ -20,7 +20,6 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from surrogates.domains.mesh import Mesh
-
 
 WIDE = 96  # columns from which adding row by row is the faster on a CPU: at 64 it takes 1.7 times as long, at 256 half
 # (2000 nodes, 14000 edges, float32, one AMD EPYC core; both add in the order of the edges)
@@ -165,10 +164,10 @@ class Sum(torch.autograd.Function):
         matrix = end.matrix
         assert matrix is not None
         with torch.autocast(e.device.type, enabled=False):
-            rows = e.reshape(len(e), -1).to(matrix.dtype)
+            rows = e.reshape(len(e), e.shape[1:].numel()).to(matrix.dtype)
             wide = rows.is_cpu and rows.shape[1] > WIDE
             total = rows.new_zeros(end.count, rows.shape[1]).index_add_(0, end.node, rows) if wide else matrix @ rows
-        return total.to(e.dtype).view(-1, *e.shape[1:])
+        return total.to(e.dtype).view(end.count, *e.shape[1:])
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Incidence], output: Tensor) -> None:
