@@ -8,6 +8,7 @@ from torch import Tensor
 
 from surrogates.contracts import Domain
 from surrogates.domains import Box
+from surrogates.domains.box import PERIODIC
 from surrogates.domains.mesh import Mesh
 
 
@@ -72,6 +73,14 @@ def check_input(name: str, x: Tensor, domain: Domain, embedding: Tensor | None, 
                 f"use a finer grid, or build it with at most {held} there"
             )
     return box
+
+
+def check_walls(name: str, box: Box, positions: tuple[int, ...]) -> None:
+    """Raise ValueError for walls on an axis along which a network sees no positions, and so not how far they are."""
+    if any(kind != PERIODIC and not n for kind, n in zip(box.boundary, positions, strict=True)):
+        raise ValueError(
+            f"with positions={positions} this {name} cannot see the walls of a box with {box.boundary}; build it with positions=1"
+        )
 
 
 def check_counts(**counts: int) -> None:

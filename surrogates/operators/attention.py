@@ -1,0 +1,20 @@
+"""Softmax attention that can also be differentiated forwards.
+
+The fused kernels behind `scaled_dot_product_attention` have no forward-mode derivative; while one is being taken, the same is written out.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.autograd import forward_ad
+from torch.nn.functional import scaled_dot_product_attention
+
+
+def attention(q: Float[Tensor, "*B n D"], k: Float[Tensor, "*B m D"], v: Float[Tensor, "*B m E"]) -> Float[Tensor, "*B n E"]:
+    """softmax(q k^T / sqrt(D)) v."""
+    if forward_ad._current_level < 0:
+        return scaled_dot_product_attention(q, k, v)
+    logits = (q * q.shape[-1] ** -0.5) @ k.mT
+    return torch.softmax(logits, -1) @ v

@@ -1,0 +1,37 @@
+"""Fields as patches and back: the p_1 x ... x p_d points of a patch become channels of one token, a rearrangement without arithmetic."""
+
+from __future__ import annotations
+
+from math import prod
+
+from jaxtyping import Float
+from torch import Tensor
+
+
+def to_patches(h: Float[Tensor, "B *X C"], size: tuple[int, ...]) -> Float[Tensor, "B *T Cp"]:
+    """Channels last, Cp = prod(size) * C ordered (point of the patch, channel). Every axis of X must be a multiple of its size."""
+    b, *grid, c = h.shape
+    d = len(size)
+    h = h.reshape(b, *(v for n, p in zip(grid, size, strict=True) for v in (n // p, p)), c)
+    h = h.permute(0, *range(1, 2 * d, 2), *range(2, 2 * d + 1, 2), 2 * d + 1)
+    return h.reshape(b, *(n // p for n, p in zip(grid, size, strict=True)), prod(size) * c)
+
+
+def from_patches(h: Float[Tensor, "B *T Cp"], size: tuple[int, ...]) -> Float[Tensor, "B *X C"]:
+    """The inverse of `to_patches`."""
+    b, *tokens, _ = h.shape
+    d = len(size)
+    h = h.reshape(b, *tokens, *size, -1)
+    h = h.permute(0, *(v for axis in range(d) for v in (1 + axis, 1 + d + axis)), 1 + 2 * d)
+    return h.reshape(b, *(n * p for n, p in zip(tokens, size, strict=True)), -1)
+
+
+def check_patch(size: tuple[int, ...]) -> None:
+    """Raise ValueError unless there are 1 to 3 positive sizes."""
+    if not 1 <= len(size) <= 3 or min(size) < 1:
+        raise ValueError(f"patch must be 1 to 3 positive numbers of points, one an axis, got {size}")
+
+
+def multiples_near(n: int, unit: int) -> str:
+    """The multiples of `unit` on both sides of n, for messages."""
+    return " or ".join(str(m) for m in (n // unit * unit, -(-n // unit) * unit) if m)
