@@ -10,8 +10,8 @@ The encoder attends by position only, with learnt queries q (AROMA), and the mea
 where a mesh is refined. The head is a DeepONet's: branch b from the latents, trunk t from the position alone, and their inner product; here
 the branch is that of the latents near x, and with a single latent it is the same everywhere, a DeepONet proper.
 
-*Local.* q . K gamma starts as kappa cos(theta - theta_l), a window around an anchor theta_l on every axis, whose width is half the distance of
-the anchors in the first head and doubles from head to head; the decoder's starts the same. All of it is learnt from there.
+*Local.* q . K gamma starts as kappa cos(theta - theta_l) on every axis, a window around an anchor theta_l, half as wide as anchors are
+apart in the first head and twice as wide from head to head; the decoder's starts the same. All of it is learnt from there.
 
 Source: Serrano et al., AROMA: Preserving Spatial Structure for Latent PDE Modeling with Local Neural Fields, 2024,
 https://arxiv.org/abs/2406.02176; Lu et al., DeepONet, 2021, https://arxiv.org/abs/1910.03193.
@@ -31,8 +31,8 @@ from torch.nn.functional import gelu, linear, scaled_dot_product_attention
 from surrogates.contracts import Domain
 from surrogates.operators.checks import check_counts, per_axis
 from surrogates.operators.film import FiLM
-from surrogates.operators.pointwise import Pointwise
 from surrogates.operators.points import check_points
+from surrogates.operators.pointwise import Pointwise
 from surrogates.record import recorded
 
 Modulation = tuple[Tensor | None, Tensor | None, Tensor | None]
@@ -112,8 +112,8 @@ class LatentOperator(nn.Module):
             return points.fields(self.decode(z, here))
         if queries.shape[1] != len(self.harmonics) or points.members > 1:
             raise ValueError(
-                f"queries are positions (query, {len(self.harmonics)}) on one mesh or box, got {tuple(queries.shape)} for {points.members}; "
-                "ask several meshes in turn: mesh.separate()"
+                f"queries are positions (query, {len(self.harmonics)}) in one mesh or box, got shape {tuple(queries.shape)} for "
+                f"{points.members} of them; ask several meshes in turn: mesh.separate()"
             )
         return self.decode(z, points.see(queries).expand(len(h), -1, -1))
 
@@ -124,7 +124,8 @@ class LatentOperator(nn.Module):
         v = self.value_out(gelu(self.value_in(torch.cat([u, here], -1))))
         q = self.encoder.anchors().expand(len(u), -1, -1, -1)
         bias = None if weight is None else weight.log()[:, None, None]  # a weight of 0 fills a row up and is not seen
-        return self.token + self.gather(attend(q, self.encoder.look(here), split(v, self.encoder.heads), bias))
+        z: Tensor = self.token + self.gather(attend(q, self.encoder.look(here), split(v, self.encoder.heads), bias))
+        return z
 
     def decode(self, z: Float[Tensor, "G L W"], there: Float[Tensor, "G n P"]) -> Float[Tensor, "G Cout n"]:
         """Latents to values at points."""
@@ -132,8 +133,9 @@ class LatentOperator(nn.Module):
         k = self.decoder.anchors() + split(self.key(z), heads)
         branch = self.branch(attend(self.decoder.look(there), k, split(self.value(z), heads)))
         trunk = self.trunk_out(gelu(self.trunk_in(there)))
-        products = torch.matmul(branch.unflatten(-1, (-1, self.basis)), trunk[..., None])
-        return (products[..., 0] * self.basis**-0.5 + self.bias).mT
+        products = branch.view(*branch.shape[:2], -1, self.basis) @ trunk[..., None]
+        y: Tensor = (products[..., 0] * self.basis**-0.5 + self.bias).mT
+        return y
 
 
 class Windows(nn.Module):
@@ -142,7 +144,8 @@ class Windows(nn.Module):
     def __init__(self, width: int, latents: int, heads: int, harmonics: tuple[int, ...], periodic: tuple[int, ...]) -> None:
         super().__init__()
         self.heads, size, dim = heads, width // heads, len(harmonics)
-        self.matrix, self.anchor = nn.Parameter(torch.zeros(heads, size, 2 * sum(harmonics))), nn.Parameter(torch.zeros(heads, latents, size))
+        self.matrix = nn.Parameter(torch.zeros(heads, size, 2 * sum(harmonics)))
+        self.anchor = nn.Parameter(torch.zeros(heads, latents, size))
         theta = pi * (1 + torch.tensor(periodic)) * spread(latents, dim)
         with torch.no_grad():
             for head in range(heads):
@@ -187,7 +190,7 @@ class LatentBlock(nn.Module):
 
 def split(h: Float[Tensor, "G n W"], heads: int) -> Float[Tensor, "G head n d"]:
     """Channels to heads."""
-    return h.unflatten(-1, (heads, -1)).transpose(1, 2)
+    return h.view(*h.shape[:-1], heads, -1).transpose(1, 2)
 
 
 def attend(
@@ -206,7 +209,7 @@ def attend(
 
 
 def spread(count: int, dim: int) -> Float[Tensor, "count dim"]:
-    """Points that fill the unit cube evenly: equal steps on the first axis, multiples of powers of the (generalised) golden ratio on others."""
+    """Points that fill the unit cube evenly: equal steps on the first axis, multiples of (generalised) golden ratios on others."""
     n = torch.arange(count, dtype=torch.float64) + 0.5
     ratio = {1: 1.0, 2: 1.618033988749895, 3: 1.324717957244746}[dim]
     columns = [n / count] + [n * ratio**-power % 1 for power in range(1, dim)]

@@ -7,12 +7,14 @@
 with kernels k of the positions of both ends and m the measure of a node. GINO learns k_1; FNOGNO takes a plain mean (k_1 = 1). The grid
 spans the bounding box of each member, or one period of an axis that has one, and the radius counts its spacings.
 
-The weights, the kernels and the FNO are theirs; how sums are taken is ours, because theirs (a) loops over the points in Python, (b) measures
-all pairs of points to find neighbours, (c) knows neither periods nor (d) the measure of a node, (e) is written for one geometry a call. Where a
-mesh has one member, no period and equal cells, their own forward gives the same numbers. More traps are avoided: their linear transform
-multiplies a kernel of `fno_in_channels` with as many input channels, and fails for others (hence A, an affine map to `width`); positions in
-[0, 1] are almost one point to their default embedding (here sines of octaves, which repeat with a period); a hidden layer as wide as what
-comes before is dropped without a word; open3d and torch-scatter are asked for. `_metadata` is treated as in `neuralop`.
+The weights, the kernels and the FNO are theirs. How sums are taken is ours, because theirs loops over the points in Python, measures all
+pairs of points to find neighbours, knows neither periods nor the measure of a node, and takes one geometry a call. Where a mesh has one
+member, no period and equal cells, their own forward gives the same numbers.
+
+More traps that are avoided: their linear transform multiplies a kernel of `fno_in_channels` with as many input channels, and fails for
+others (hence A, an affine map to `width`); positions in [0, 1] are almost one point to their default embedding (here sines of octaves,
+which repeat with a period); a kernel's first hidden layer is left out, without a word, where it is as wide as its input, and so is the last;
+open3d and torch-scatter are asked for. `_metadata` is treated as in `neuralop`.
 
 What they cannot do: float64 (their spectral layer), odd leading axes of the grid, other transforms than the linear one, and the grid's
 FFT wraps around where a mesh does not.
@@ -48,7 +50,9 @@ class OnGrid(nn.Module):
 
     model: nn.Module
 
-    def __init__(self, in_channels: int, embedding: int, modes: Sequence[int], layers: int, grid: int | Sequence[int], radius: float) -> None:
+    def __init__(
+        self, in_channels: int, embedding: int, *, modes: Sequence[int], layers: int, grid: int | Sequence[int], radius: float
+    ) -> None:
         super().__init__()
         self.in_channels, self.embedding, self.radius = in_channels, embedding, radius
         check_numbers(tuple(modes), layers=layers)
@@ -80,9 +84,13 @@ class OnGrid(nn.Module):
             x = torch.cat([x, domain.expand(embedding).to(x.dtype)], 1)
         return between(domain, self.grid, self.radius, x.dtype, x.device), x.permute(2, 0, 1)
 
+    def rows(self, z: Float[Tensor, "point B C"], join: Between) -> Float[Tensor, "G *grid C"]:
+        """A grid for each member of each row."""
+        return z.view(join.members, *self.grid, *z.shape[1:]).movedim(-2, 0).flatten(0, 1)
+
     def back(self, z: Float[Tensor, "G C *grid"], join: Between, block: Any) -> Float[Tensor, "B Cout node"]:
         """From the grid to the nodes, and to the channels that are asked for."""
-        z = z.flatten(2).unflatten(0, (-1, join.members)).permute(1, 3, 0, 2).flatten(0, 1)  # (members of grid points, B, C)
+        z = z.reshape(-1, join.members, z.shape[1], prod(self.grid)).permute(1, 3, 0, 2).flatten(0, 1)  # (grid points of all members, B, C)
         h = integrate(block, z, join.back, join.points, join.nodes)
         y: Tensor = self.model.projection(h.permute(1, 2, 0))  # type: ignore[operator]
         return y
@@ -92,9 +100,9 @@ class OnGrid(nn.Module):
 class GINO(OnGrid):
     """neuraloperator's GINO from (B, in_channels, node) to (B, out_channels, node) on a `Mesh`, or several at once.
 
-    modes: of the FNO inside, as in `FNO`: full counts but half on the last axis; as many as the mesh has dimensions. grid: its points, one
-    number or one an axis. radius: of both integrals, in grid spacings. kernel: hidden widths of both kernels; octaves: of positions in them.
-    options: further arguments under their names. Not compiled whole: neighbours are searched outside the graph.
+    modes: of the FNO inside, as in `FNO`: full counts but half on the last axis; as many as the mesh has dimensions. grid: its points,
+    one number or one an axis. radius: of both integrals, in grid spacings. kernel: hidden widths of both kernels; octaves: of the positions
+    in them. options: further arguments under their names. Not compiled whole: neighbours are searched outside the graph.
     Raises ImportError without neuraloperator, ValueError for numbers that do not fit and options that it refuses.
     """
 
@@ -113,7 +121,7 @@ class GINO(OnGrid):
         octaves: int = 4,
         options: Mapping[str, Any] | None = None,
     ) -> None:
-        super().__init__(in_channels, embedding, modes, layers, grid, radius)
+        super().__init__(in_channels, embedding, modes=modes, layers=layers, grid=grid, radius=radius)
         check_counts(width=width, kernel=min(kernel, default=1), octaves=octaves)
         sizes, spacing = [4 * octaves * len(modes), *kernel, width], radius / (max(self.grid) - 1)
         self.lift = nn.Linear(in_channels + embedding, width)
@@ -142,8 +150,7 @@ class GINO(OnGrid):
         """
         join, u = self.check(x, domain, embedding)
         z = integrate(self.model.gno_in, self.lift(u), join.there, join.nodes, join.points, join.share)
-        z = z.unflatten(0, (join.members, *self.grid)).movedim(-2, 0).flatten(0, 1)
-        return self.back(self.model.latent_embedding(z), join, self.model.gno_out)  # type: ignore[operator]
+        return self.back(self.model.latent_embedding(self.rows(z, join)), join, self.model.gno_out)  # type: ignore[operator]
 
 
 @recorded
@@ -165,7 +172,7 @@ class FNOGNO(OnGrid):
         octaves: int = 4,
         options: Mapping[str, Any] | None = None,
     ) -> None:
-        super().__init__(in_channels, embedding, modes, layers, grid, radius)
+        super().__init__(in_channels, embedding, modes=modes, layers=layers, grid=grid, radius=radius)
         check_counts(width=width, kernel=min(kernel, default=1), octaves=octaves)
         settings = {
             "fno_n_modes": tuple(self.full),
@@ -186,9 +193,8 @@ class FNOGNO(OnGrid):
         """As `GINO`."""
         join, u = self.check(x, domain, embedding)
         z = aggregate(join.there, join.share * gather_senders(join.there, u))
-        z = z.unflatten(0, (join.members, *self.grid)).movedim(-2, 0).flatten(0, 1)
-        where = join.points[: prod(self.grid)].unflatten(0, self.grid)
-        return self.back(self.model.latent_embedding(where, z), join, self.model.gno)  # type: ignore[operator]
+        where = join.points[: prod(self.grid)].reshape(*self.grid, -1)
+        return self.back(self.model.latent_embedding(where, self.rows(z, join)), join, self.model.gno)  # type: ignore[operator]
 
 
 def _build(model: str, in_channels: int, out_channels: int, settings: dict[str, Any]) -> nn.Module:
@@ -242,7 +248,7 @@ class Between:
 _made: WeakKeyDictionary[Mesh, dict[Any, Between]] = WeakKeyDictionary()
 
 
-@torch.compiler.disable
+@torch.compiler.disable  # type: ignore[untyped-decorator]
 def between(mesh: Mesh, grid: tuple[int, ...], radius: float, dtype: torch.dtype, device: torch.device) -> Between:
     """Made once for each mesh, and forgotten with it."""
     known, key = _made.setdefault(mesh, {}), (grid, radius, dtype, device)

@@ -55,12 +55,12 @@ class Points:
             u = u.index_select(2, self.node)
         if self.members == 1:
             return u.mT
-        return u.unflatten(2, (self.members, self.count)).permute(0, 2, 3, 1).flatten(0, 1)
+        return u.reshape(*u.shape[:2], self.members, self.count).permute(0, 2, 3, 1).flatten(0, 1)
 
     def fields(self, y: Float[Tensor, "G C n"]) -> Float[Tensor, "B C *X"]:
         """Back from rows, channels first, to fields of the domain."""
         if self.members > 1:
-            y = y.unflatten(0, (-1, self.members)).transpose(1, 2).flatten(2)
+            y = y.reshape(-1, self.members, *y.shape[1:]).transpose(1, 2).flatten(2)
         if self.place is not None:
             y = y.index_select(2, self.place)
         return y.reshape(*y.shape[:2], *self.shape)
@@ -91,7 +91,7 @@ def check_points(
     Raises TypeError for another geometry, ValueError for other dimensions than harmonics or for wrong channels or embedding.
     """
     if not isinstance(domain, Box | Mesh):
-        raise TypeError(f"{name} works on the points of a Box or a Mesh, got a {type(domain).__name__}; choose an operator for that geometry")
+        raise TypeError(f"{name} works on the points of a Box or a Mesh, got a {type(domain).__name__}; choose another operator")
     if domain.dim != len(harmonics):
         raise ValueError(f"this {name} was built with dim={len(harmonics)} but the {type(domain).__name__} has {domain.dim} dimensions")
     check_fields(name, x, domain, embedding, channels=channels, size=size)
@@ -135,7 +135,7 @@ def _make_box(box: Box, harmonics: tuple[int, ...], dtype: torch.dtype, device: 
 _made: WeakKeyDictionary[Mesh, dict[tuple[tuple[int, ...], torch.dtype, torch.device], Where]] = WeakKeyDictionary()
 
 
-@torch.compiler.disable
+@torch.compiler.disable  # type: ignore[untyped-decorator]
 def _of_mesh(mesh: Mesh, harmonics: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Where:
     known, key = _made.setdefault(mesh, {}), (harmonics, dtype, device)
     if key not in known:
@@ -150,9 +150,9 @@ def _place(mesh: Mesh, harmonics: tuple[int, ...], dtype: torch.dtype, device: t
     x, measure = mesh.points.to(device)[node], torch.where(filled, mesh.measure.to(device)[node], 0.0)
     lower, upper = x.amin(1), x.amax(1)
     extent = torch.where(upper > lower, upper - lower, 1.0)
-    lengths = [extent[:, axis] if period is None else torch.full_like(extent[:, axis], period / 2) for axis, period in enumerate(mesh.periods)]
-    lower = torch.stack([lower[:, a] if period is None else torch.zeros_like(lower[:, a]) for a, period in enumerate(mesh.periods)], 1)
-    turn = pi / torch.stack(lengths, 1)
+    repeats = torch.tensor([period is not None for period in mesh.periods], device=device)
+    periods = x.new_tensor([period or 0.0 for period in mesh.periods])
+    lower, turn = torch.where(repeats, 0.0, lower), pi / torch.where(repeats, periods / 2, extent)
     weight = measure * (filled.sum(1, keepdim=True) / measure.sum(1, keepdim=True))
     seen = harmonics_at((x - lower[:, None]) * turn[:, None], harmonics)
     return seen.to(dtype), weight.to(dtype), lower, turn, *((None, None) if place is None else (node.flatten(), place))

@@ -37,8 +37,8 @@ from surrogates.domains import Box
 from surrogates.domains.box import PERIODIC
 from surrogates.operators.checks import check_counts, per_axis
 from surrogates.operators.film import FiLM
-from surrogates.operators.pointwise import Pointwise
 from surrogates.operators.points import check_points
+from surrogates.operators.pointwise import Pointwise
 from surrogates.record import recorded
 
 Modulation = tuple[Tensor | None, Tensor | None, Tensor | None]
@@ -93,12 +93,10 @@ class Transolver(nn.Module):
     ) -> Float[Tensor, "B Cout *X"]:
         """Normalised fields to normalised fields.
 
-        Raises TypeError for a domain that is neither Box nor Mesh, ValueError for the wrong dimension, channels or embedding, for walls of a
-        box when the network sees no positions, and with kernel > 1 for a mesh, stretched cells or axes shorter than the kernel.
+        Raises TypeError for a domain that is neither Box nor Mesh, ValueError for the wrong dimension, channels or embedding, for walls
+        of a box when the network sees no positions, and with kernel > 1 for a mesh, stretched cells or axes shorter than the kernel.
         """
-        points = check_points(
-            "Transolver", x, domain, embedding, channels=self.in_channels, size=self.embedding, harmonics=self.positions
-        )
+        points = check_points("Transolver", x, domain, embedding, channels=self.in_channels, size=self.embedding, harmonics=self.positions)
         self._check_geometry(domain)
         h = points.rows(x)
         if any(self.positions):
@@ -114,7 +112,7 @@ class Transolver(nn.Module):
     def _check_geometry(self, domain: Domain) -> None:
         if isinstance(domain, Box) and any(kind != PERIODIC and not n for kind, n in zip(domain.boundary, self.positions, strict=True)):
             raise ValueError(
-                f"with positions={self.positions} a Transolver cannot see the walls of a box with {domain.boundary}; build it with positions=1"
+                f"with positions={self.positions} a Transolver cannot see the walls of {domain.boundary}; build it with positions=1"
             )
         if self.kernel == 1:
             return
@@ -161,7 +159,7 @@ class SliceAttention(nn.Module):
         self.out = nn.Linear(width, width)
 
     def forward(self, h: Float[Tensor, "G n C"], weight: Float[Tensor, "G n 1"] | None) -> Float[Tensor, "G n C"]:
-        g, n, c = h.shape
+        g, _, c = h.shape
         w = self.shares(h)
         heavy = w if weight is None else w * weight
         means = torch.bmm(heavy.mT, h) / (heavy.sum(1) + FEWEST)[..., None]
@@ -192,7 +190,7 @@ class Neighbours(nn.Module):
         self.bias = nn.Parameter(torch.zeros(width))
 
     def forward(self, h: Float[Tensor, "G n C"], box: Box) -> Float[Tensor, "G n C"]:
-        v = h.unflatten(1, box.shape)
+        v = h.view(len(h), *box.shape, -1)
         for axis, (kind, size) in enumerate(zip(box.boundary, self.kernel, strict=True), 1):
             k, end = size // 2, v.shape[axis]
             if kind == PERIODIC:
