@@ -13,7 +13,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from surrogates.domains import Box
+from surrogates.domains import KINDS, Box, Mesh, Sphere
 from surrogates.fields import Fields
 
 T = TypeVar("T", bound=type)
@@ -53,8 +53,9 @@ def describe(value: Any) -> Any:
         return [describe(v) for v in value]
     if isinstance(value, Mapping):
         return {str(k): describe(v) for k, v in value.items()}
-    if isinstance(value, Box):
-        return {"box": value.to_json()}
+    if isinstance(value, Box | Mesh | Sphere):
+        entry = value.to_json()
+        return {entry["type"]: entry}
     if isinstance(value, Fields):
         return {"fields": value.to_json()}
     if inspect.isfunction(value) and value.__module__.startswith(PACKAGE + "."):
@@ -71,8 +72,8 @@ def construct(entry: Any) -> Any:
         return tuple(construct(v) for v in entry)
     if not isinstance(entry, Mapping):
         return entry
-    if set(entry) == {"box"}:
-        return Box.from_json(entry["box"])
+    if len(entry) == 1 and (kind := next(iter(entry))) in KINDS:
+        return KINDS[kind].from_json(entry[kind])
     if set(entry) == {"fields"}:
         return Fields.from_json(entry["fields"])
     if set(entry) == {"function"}:

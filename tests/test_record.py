@@ -3,8 +3,9 @@
 import json
 
 import pytest
+import torch
 
-from surrogates.domains import Box
+from surrogates.domains import Box, Mesh, Sphere
 from surrogates.fields import Field, Fields
 from surrogates.record import construct, describe
 from surrogates.target import Tendency
@@ -48,3 +49,16 @@ def test_wrong_arguments_and_unwritable_objects_are_explained():
         construct({"class": "surrogates.target.Tendency", "arguments": {"wrong": 1}})
     with pytest.raises(TypeError, match="decorate its class"):
         describe(object())
+
+
+@pytest.mark.parametrize(
+    "domain",
+    [
+        Box.periodic((8, 4), 2.0),
+        Sphere((6, 12), grid="legendre-gauss", radius=6.4e6, units="m"),
+        Mesh.from_cells([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 1.0]], [[0, 1, 2], [1, 3, 2]], {"inlet": [0, 2]}, units="m"),
+    ],
+)
+def test_every_kind_of_domain_is_written_down_and_read_again(domain: Box | Sphere | Mesh) -> None:
+    again = construct(json.loads(json.dumps(describe(domain))))
+    assert type(again) is type(domain) and describe(again) == describe(domain) and torch.equal(again.measure, domain.measure)

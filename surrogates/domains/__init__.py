@@ -4,4 +4,7 @@ from surrogates.domains.box import Box
 from surrogates.domains.mesh import Mesh
 from surrogates.domains.sphere import Sphere
 
-__all__ = ["Box", "Mesh", "Sphere"]
+__all__ = ["KINDS", "Box", "Mesh", "Sphere"]
+
+KINDS: dict[str, type[Box] | type[Mesh] | type[Sphere]] = {"box": Box, "mesh": Mesh, "sphere": Sphere}
+"""What `to_json` calls each kind of domain."""
