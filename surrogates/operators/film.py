@@ -7,6 +7,9 @@ Source: Perez et al., FiLM: Visual Reasoning with a General Conditioning Layer, 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import silu
@@ -28,3 +31,21 @@ class FiLM(nn.Module):
         y: Tensor = self.out(silu(self.hidden(embedding)))
         rows = y.view(len(y), self.blocks, 3, self.channels).unbind(1)
         return tuple((1 + row[:, 0], row[:, 1], 1 + row[:, 2]) for row in rows)
+
+
+class FiLMs(nn.Module):
+    """`FiLM` for blocks of different widths: the same three rows for each, from one hidden layer of `hidden` channels."""
+
+    def __init__(self, embedding: int, hidden: int, widths: Sequence[int]) -> None:
+        super().__init__()
+        self.widths = tuple(widths)
+        self.hidden = nn.Linear(embedding, hidden)
+        self.out = nn.Linear(hidden, 3 * sum(widths))
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
+
+    def forward(self, embedding: Float[Tensor, "G E"]) -> tuple[tuple[Float[Tensor, "G _"], ...], ...]:
+        """(gain, shift, second gain) for each block, as wide as it is."""
+        y: Tensor = self.out(silu(self.hidden(embedding)))
+        rows = [row.chunk(3, 1) for row in torch.split(y, [3 * w for w in self.widths], 1)]
+        return tuple((1 + gain, shift, 1 + second) for gain, shift, second in rows)
