@@ -34,8 +34,10 @@ from surrogates.operators.legendre import NEGLIGIBLE, analysis, check_held, lege
 Spectrum = tuple[Tensor, ...]
 """Bands of degrees, each (degree, order, 2, *F)."""
 
-FFT_PRICE = 4.0
-"""As in `fourier`: an operation of an FFT (5/2 N log2 N) in multiply-adds of a matrix product."""
+FFT_PRICE = 6.0
+"""An operation of an FFT (5/2 N log2 N) in multiply-adds of a matrix product, as in `fourier` but with the parts taken apart and joined:
+a filter there and back takes as long by either at 256 x 128 orders (66.7 ms and 67.3 on one AMD EPYC core with gradients, 128 x 256), by
+FFT 1.4 times as long at 128 x 64."""
 BAND = {"cpu": 16, "cuda": 128}
 """Orders that a band must have for the work saved to outweigh one more call."""
 
@@ -154,8 +156,8 @@ def synthesise(spectrum: Spectrum, t: Transform) -> Float[Tensor, "lat lon *F"]:
     return _around_back([torch.cat(y) if len(y) > 1 else y[0] for y in found], t).reshape(*t.grid, *rest)
 
 
-def _around(u: Float[Tensor, "lat lon F"], t: Transform) -> list[Float[Tensor, "lat order 2F"]]:
-    """The Fourier coefficients of every circle, a class."""
+def _around(u: Float[Tensor, "lat lon F"], t: Transform) -> list[Tensor]:
+    """The Fourier coefficients of every circle: (lat, order, 2F) a class."""
     if not t.there:
         z = torch.fft.rfft(u, dim=1, norm="forward").narrow(1, 0, t.borders[-1])
         z = z if t.turn is None else z * t.turn
@@ -165,8 +167,8 @@ def _around(u: Float[Tensor, "lat lon F"], t: Transform) -> list[Float[Tensor, "
     return [torch.bmm(m.expand(len(u), -1, -1), v).view(len(u), len(m) // 2, -1) for m, v in zip(t.there, sums, strict=True)]
 
 
-def _around_back(found: list[Float[Tensor, "order lat 2F"]], t: Transform) -> Float[Tensor, "lat lon F"]:
-    """The circles of these Fourier coefficients."""
+def _around_back(found: list[Tensor], t: Transform) -> Float[Tensor, "lat lon F"]:
+    """The circles of these Fourier coefficients, (order, lat, 2F) a class."""
     if not t.back:
         real, imaginary = found[0].chunk(2, 2)
         mean = torch.zeros_like(imaginary[:1])  # not every FFT library ignores the imaginary part of order 0
