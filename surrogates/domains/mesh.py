@@ -25,7 +25,7 @@ from surrogates.domains.mesh_edges import Periods, nearest_image
 from surrogates.domains.mesh_measure import dual_measure, gradient_weights, volumes
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Mesh:
     """Geometry of fields (B, C, node). Lengths are in `units`, the measure in units^k for simplices of k + 1 corners.
 
@@ -60,6 +60,11 @@ class Mesh:
         mesh_checks.check_nodes(self)
         object.__setattr__(self, "edges", mesh_checks.sorted_edges(self))
         mesh_checks.check_edges(self)
+
+    def __repr__(self) -> str:
+        cells = "" if self.cells is None else f", {len(self.cells)} cells"
+        parts = "" if self.members == 1 else f", {self.members} members"
+        return f"Mesh({len(self.points)} nodes in {self.dim}-D, {self.edges.shape[1]} edges{cells}{parts})"
 
     # -- how meshes are made -----------------------------------------------------------------------------------
 

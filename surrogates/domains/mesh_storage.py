@@ -133,20 +133,10 @@ def from_data(data: Any) -> Arguments:
     if measure is None:
         share = torch.full((n,), 1 / n, dtype=torch.float64, device=x.device)
         measure = share if cells is None else dual_measure(volumes(x, cells, periods), cells, n)
-    member = data.get("batch")
-    members = data.get("members") or (1 if member is None else int(member.max()) + 1)
-    return {
-        "points": x,
-        "edges": edges,
-        "measure": measure,
-        "cells": cells,
-        "markers": data.get("markers"),
-        "names": tuple(data.get("names") or ()),
-        "member": member,
-        "members": members,
-        "periods": periods,
-        "units": data.get("units") or "1",
-    }
+    made = {"points": x, "edges": edges, "measure": measure, "cells": cells, "periods": periods}
+    if data.get("batch") is not None:
+        made |= {"member": data.batch, "members": data.get("members") or int(data.batch.max()) + 1}
+    return made | {name: data[name] for name in ("markers", "names", "units") if data.get(name) is not None}
 
 
 def _geometric() -> Any:

@@ -92,12 +92,12 @@ def _make(mesh: Mesh, view: View, rows: int | None, dtype: torch.dtype, device: 
 
 
 def _whole(count: int, rows: int) -> int:
-    """From `count` up, the first count whose rows fill images; as it is where they are too few to pay."""
+    """From `count` up, the first count whose rows fill images, at least so many as these need; as it is where that costs more."""
     points = IMAGE[0] * IMAGE[1]
-    if count * rows < FEWEST * points:
+    if count * rows < FEWEST * points * 2 // 3:
         return count
     step = points // gcd(points, rows)
-    return -(-count // step) * step
+    return max(-(-count // step), -(-FEWEST * points // (step * rows))) * step
 
 
 def _kinds(mesh: Mesh, boundaries: tuple[str, ...]) -> Int[Tensor, " node"]:
