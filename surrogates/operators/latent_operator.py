@@ -2,13 +2,15 @@
 
 With gamma(x) the harmonics of a position (see `points`), values u_i and measures m_i at points x_i, and latents l = 1..L,
 
-    z_l = T_l + W sum_i a_li V[u_i, gamma_i],   a_l = softmax_i(q_l . K gamma_i + log m_i)        encoder
+    z_l = T_l + W sum_i a_li V(u_i) * s(gamma_i),   a_l = softmax_i(q_l . K gamma_i + log m_i)    encoder
     z = B_n(... B_1(z))                                                                           self-attention among the latents
     y_c(x) = sum_k b_ck(x) t_k(x) + b_c,        b(x) = W' sum_l softmax_l(Q gamma(x) . k_l(z_l)) v_l(z_l)      decoder
 
-The encoder attends by position only, with learnt queries q (AROMA), and the measure makes its softmax a quadrature: the latents converge
-where a mesh is refined. The head is a DeepONet's: branch b from the latents, trunk t from the position alone, and their inner product; here
-the branch is that of the latents near x, and with a single latent it is the same everywhere, a DeepONet proper.
+The encoder attends by position only, with learnt queries q (AROMA), and the measure makes its softmax a quadrature: a latent holds means,
+within its window, of functions V of the value times test functions s of the position, and converges where a mesh is refined.
+
+The head is a DeepONet's: branch b from the latents, trunk t from the position alone, and their inner product. The branch is that of the
+latents near x; with a single latent it is the same everywhere, a DeepONet proper.
 
 *Local.* q . K gamma starts as kappa cos(theta - theta_l) on every axis, a window around an anchor theta_l, half as wide as anchors are
 apart in the first head and twice as wide from head to head; the decoder's starts the same. All of it is learnt from there.
@@ -31,9 +33,12 @@ from torch.nn.functional import gelu, linear, scaled_dot_product_attention
 from surrogates.contracts import Domain
 from surrogates.operators.checks import check_counts, per_axis
 from surrogates.operators.film import FiLM
-from surrogates.operators.points import check_points
+from surrogates.operators.points import Points, check_points, repeat
 from surrogates.operators.pointwise import Pointwise
 from surrogates.record import recorded
+
+FEW = 1 << 24
+"""Attention weights that are not worth the fused kernel on a CPU."""
 
 Modulation = tuple[Tensor | None, Tensor | None, Tensor | None]
 
@@ -75,13 +80,14 @@ class LatentOperator(nn.Module):
             raise ValueError(f"heads must divide the width and leave each at least {2 * dim} channels, got {heads} heads and width={width}")
         self.harmonics, turns = per_axis("harmonics", harmonics, dim, 1), per_axis("periodic", periodic, dim)
         seen = 2 * sum(self.harmonics)
-        self.value_in, self.value_out = Pointwise(in_channels + seen, hidden), Pointwise(hidden, width)
+        self.lift_in, self.lift_out = Pointwise(in_channels, hidden), Pointwise(hidden, width)
+        self.test_in, self.test_out = Pointwise(seen, hidden), Pointwise(hidden, width)
         self.encoder = Windows(width, latents, heads, self.harmonics, turns)
         self.gather, self.token = nn.Linear(width, width), nn.Parameter(torch.randn(latents, width))
         self.blocks = nn.ModuleList(LatentBlock(width, heads, hidden) for _ in range(layers))
         self.film = FiLM(embedding, width, layers) if embedding else None
         self.decoder = Windows(width, latents, heads, self.harmonics, turns)
-        self.norm, self.key, self.value = nn.LayerNorm(width), nn.Linear(width, width, bias=False), nn.Linear(width, width)
+        self.key, self.value = nn.Linear(width, width, bias=False), nn.Linear(width, width)
         nn.init.zeros_(self.key.weight)
         self.branch, self.bias = nn.Linear(width, out_channels * basis), nn.Parameter(torch.zeros(out_channels))
         self.trunk_in, self.trunk_out = Pointwise(seen, hidden), Pointwise(hidden, basis)
@@ -102,39 +108,39 @@ class LatentOperator(nn.Module):
             "LatentOperator", x, domain, embedding, channels=self.in_channels, size=self.embedding, harmonics=self.harmonics
         )
         h = points.rows(x)
-        here = points.all_rows(points.seen, len(h))
-        weight = None if points.weight is None else points.all_rows(points.weight, len(h))
-        z = self.encode(h, here, weight)
+        z = self.encode(h, points)
         film = self.film(embedding) if self.film is not None else ((None, None, None),) * len(self.blocks)
         for block, modulation in zip(self.blocks, film, strict=True):
             z = block(z, modulation)
         if queries is None:
-            return points.fields(self.decode(z, here))
+            return points.fields(self.decode(z, points.seen))
         if queries.shape[1] != len(self.harmonics) or points.members > 1:
             raise ValueError(
                 f"queries are positions (query, {len(self.harmonics)}) in one mesh or box, got shape {tuple(queries.shape)} for "
                 f"{points.members} of them; ask several meshes in turn: mesh.separate()"
             )
-        return self.decode(z, points.see(queries).expand(len(h), -1, -1))
+        return self.decode(z, points.see(queries))
 
-    def encode(
-        self, u: Float[Tensor, "G n C"], here: Float[Tensor, "G n P"], weight: Float[Tensor, "G n"] | None
-    ) -> Float[Tensor, "G L W"]:
-        """Values at points to latents."""
-        v = self.value_out(gelu(self.value_in(torch.cat([u, here], -1))))
-        q = self.encoder.anchors().expand(len(u), -1, -1, -1)
-        bias = None if weight is None else weight.log()[:, None, None]  # a weight of 0 fills a row up and is not seen
-        z: Tensor = self.token + self.gather(attend(q, self.encoder.look(here), split(v, self.encoder.heads), bias))
-        return z
+    def encode(self, u: Float[Tensor, "G n C"], points: Points) -> Float[Tensor, "G L W"]:
+        """Values at points to latents. Weights depend on positions only: one softmax for all rows."""
+        v = self.lift_out(gelu(self.lift_in(u))).view(-1, *points.seen.shape[:2], self.token.shape[-1])
+        v = v * self.test_out(gelu(self.test_in(points.seen)))
+        logits = self.encoder.anchor @ self.encoder.look(points.seen).mT
+        if points.weight is not None:
+            logits = logits + points.weight.log()[:, None, None]  # a weight of 0 fills a row up and is not seen
+        v = v.view(*v.shape[:3], self.encoder.heads, -1)
+        z = torch.einsum("mhln,bmnhd->bmlhd", logits.softmax(-1), v).flatten(3).flatten(0, 1)
+        latents: Tensor = self.token + self.gather(z)
+        return latents
 
-    def decode(self, z: Float[Tensor, "G L W"], there: Float[Tensor, "G n P"]) -> Float[Tensor, "G Cout n"]:
-        """Latents to values at points."""
-        z, heads = self.norm(z), self.decoder.heads
-        k = self.decoder.anchors() + split(self.key(z), heads)
-        branch = self.branch(attend(self.decoder.look(there), k, split(self.value(z), heads)))
+    def decode(self, z: Float[Tensor, "G L W"], there: Float[Tensor, "M n P"]) -> Float[Tensor, "G Cout n"]:
+        """Latents to values at points, M rows of them or the same for all."""
+        heads = self.decoder.heads
+        k = self.decoder.anchor + split(self.key(z), heads)
+        branch = self.branch(attend(repeat(self.decoder.look(there), len(z)), k, split(self.value(z), heads)))
         trunk = self.trunk_out(gelu(self.trunk_in(there)))
-        products = branch.view(*branch.shape[:2], -1, self.basis) @ trunk[..., None]
-        y: Tensor = (products[..., 0] * self.basis**-0.5 + self.bias).mT
+        products = branch.view(len(z), -1, len(self.bias), self.basis) @ repeat(trunk, len(z))[..., None]
+        y: Tensor = (products[..., 0] + self.bias).mT
         return y
 
 
@@ -161,10 +167,6 @@ class Windows(nn.Module):
     def look(self, seen: Float[Tensor, "G n P"]) -> Float[Tensor, "G head n d"]:
         """K gamma."""
         return split(linear(seen, self.matrix.flatten(0, 1)), self.heads)
-
-    def anchors(self) -> Float[Tensor, "1 head L d"]:
-        """One vector a latent and head."""
-        return self.anchor[None]
 
 
 class LatentBlock(nn.Module):
@@ -193,18 +195,15 @@ def split(h: Float[Tensor, "G n W"], heads: int) -> Float[Tensor, "G head n d"]:
     return h.view(*h.shape[:-1], heads, -1).transpose(1, 2)
 
 
-def attend(
-    q: Float[Tensor, "G head n d"],
-    k: Float[Tensor, "G head m d"],
-    v: Float[Tensor, "G head m e"],
-    bias: Float[Tensor, "G 1 1 m"] | None = None,
-) -> Float[Tensor, "G n W"]:
-    """softmax(q k^T + bias) v with the heads joined; written out in forward mode, in which the fused kernel has no derivative."""
-    if forward_ad._current_level >= 0:
-        logits = q @ k.mT if bias is None else q @ k.mT + bias
-        y = logits.softmax(-1) @ v
+def attend(q: Float[Tensor, "G head n d"], k: Float[Tensor, "G head m d"], v: Float[Tensor, "G head m e"]) -> Float[Tensor, "G n W"]:
+    """softmax(q k^T) v with the heads joined.
+
+    The fused kernel has no derivative in forward mode, and takes longer where all weights are few.
+    """
+    if forward_ad._current_level >= 0 or (q.is_cpu and q.shape[:-1].numel() * k.shape[2] < FEW):
+        y = (q @ k.mT).softmax(-1) @ v
     else:
-        y = scaled_dot_product_attention(q, k, v, bias, scale=1.0)
+        y = scaled_dot_product_attention(q, k, v, scale=1.0)
     return y.transpose(1, 2).flatten(2)
 
 

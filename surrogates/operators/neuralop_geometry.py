@@ -13,8 +13,8 @@ member, no period and equal cells, their own forward gives the same numbers.
 
 More traps that are avoided: their linear transform multiplies a kernel of `fno_in_channels` with as many input channels, and fails for
 others (hence A, an affine map to `width`); positions in [0, 1] are almost one point to their default embedding (here sines of octaves,
-which repeat with a period); a kernel's first hidden layer is left out, without a word, where it is as wide as its input, and so is the last;
-open3d and torch-scatter are asked for. `_metadata` is treated as in `neuralop`.
+which repeat with a period); a kernel's first hidden layer is left out, without a word, where it is as wide as its input, and so is the
+last; open3d and torch-scatter are asked for. `_metadata` is treated as in `neuralop`.
 
 What they cannot do: float64 (their spectral layer), odd leading axes of the grid, other transforms than the linear one, and the grid's
 FFT wraps around where a mesh does not.

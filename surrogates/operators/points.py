@@ -65,16 +65,17 @@ class Points:
             y = y.index_select(2, self.place)
         return y.reshape(*y.shape[:2], *self.shape)
 
-    def all_rows(self, values: Float[Tensor, "M n *F"], rows: int) -> Float[Tensor, "G n *F"]:
-        """What belongs to the members, for every one of `rows` rows."""
-        if self.members == 1:
-            return values.expand(rows, *values.shape[1:])
-        return values.repeat(rows // self.members, *(1,) * (values.ndim - 1))
-
     def see(self, x: Float[Tensor, "q D"]) -> Float[Tensor, "1 q P"]:
         """The harmonics of other positions, in units of the domain, of a domain with one member."""
         seen = harmonics_at((x.double() - self.lower) * self.turn, self.harmonics)
         return seen[None].to(self.seen.dtype)
+
+
+def repeat(values: Float[Tensor, "M n *F"], rows: int) -> Float[Tensor, "G n *F"]:
+    """What belongs to the members, for every one of `rows` rows; a view where there is one."""
+    if len(values) == 1:
+        return values.expand(rows, *values.shape[1:])
+    return values.repeat(rows // len(values), *(1,) * (values.ndim - 1))
 
 
 def harmonics_at(theta: Float[Tensor, "*n D"], harmonics: tuple[int, ...]) -> Float[Tensor, "*n P"]:

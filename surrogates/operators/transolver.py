@@ -18,7 +18,7 @@ before W_f, and W_o acts on the tokens. Three products of size points x (heads S
 
 *Neighbours.* Slices know no neighbours. On the regular grid of a `Box`, kernel=3 takes h in a neighbourhood, K norm h with a convolution K,
 as the paper does for structured meshes, one for all three projections, and adds it: h' = h + K norm h + o(K norm h). Periodic axes wrap and
-walls repeat the value at the edge.
+walls mirror.
 
 Source: Wu et al., Transolver: A Fast Transformer Solver for PDEs on General Geometries, 2024, https://arxiv.org/abs/2402.02366.
 """
@@ -30,14 +30,16 @@ from collections.abc import Sequence
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.functional import conv1d, conv2d, conv3d, gelu, linear
+from torch.nn.functional import gelu, linear
 
 from surrogates.contracts import Domain
 from surrogates.domains import Box
 from surrogates.domains.box import PERIODIC
 from surrogates.operators.checks import check_counts, per_axis
+from surrogates.operators.convolution import Convolution
 from surrogates.operators.film import FiLM
-from surrogates.operators.points import check_points
+from surrogates.operators.padding import sides
+from surrogates.operators.points import check_points, repeat
 from surrogates.operators.pointwise import Pointwise
 from surrogates.record import recorded
 
@@ -84,7 +86,7 @@ class Transolver(nn.Module):
             raise ValueError(f"kernel must be odd, so that a point lies in the middle, got {kernel}")
         self.positions = per_axis("positions", positions, dim)
         self.lift_in, self.lift_out = Pointwise(in_channels + 2 * sum(self.positions), 2 * width), Pointwise(2 * width, width)
-        self.blocks = nn.ModuleList(SliceBlock(width, heads, slices, hidden, (kernel,) * dim) for _ in range(layers))
+        self.blocks = nn.ModuleList(SliceBlock(width, heads, slices, hidden, dim, kernel) for _ in range(layers))
         self.film = FiLM(embedding, width, layers) if embedding else None
         self.norm, self.project = nn.LayerNorm(width), nn.Linear(width, out_channels)
 
@@ -100,9 +102,9 @@ class Transolver(nn.Module):
         self._check_geometry(domain)
         h = points.rows(x)
         if any(self.positions):
-            h = torch.cat([h, points.all_rows(points.seen, len(h))], -1)
+            h = torch.cat([h, repeat(points.seen, len(h))], -1)
         h = self.lift_out(gelu(self.lift_in(h)))
-        weight = None if points.weight is None else points.all_rows(points.weight, len(h))[..., None]
+        weight = None if points.weight is None else repeat(points.weight, len(h))[..., None]
         film = self.film(embedding) if self.film is not None else ((None, None, None),) * len(self.blocks)
         for block, modulation in zip(self.blocks, film, strict=True):
             h = block(h, weight, modulation, domain)
@@ -125,10 +127,10 @@ class Transolver(nn.Module):
 class SliceBlock(nn.Module):
     """h' = h + o(norm h), h'' = h' + M(norm h'); between norm and o a convolution where the kernel is larger than a point."""
 
-    def __init__(self, width: int, heads: int, slices: int, hidden: int, kernel: tuple[int, ...]) -> None:
+    def __init__(self, width: int, heads: int, slices: int, hidden: int, dim: int, kernel: int) -> None:
         super().__init__()
         self.before, self.between = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.neighbours = Neighbours(width, kernel) if max(kernel) > 1 else None
+        self.neighbours = Convolution(width, width, dim, kernel) if kernel > 1 else None
         self.attention = SliceAttention(width, heads, slices)
         self.inner, self.outer = Pointwise(width, hidden), Pointwise(hidden, width)
 
@@ -138,7 +140,8 @@ class SliceBlock(nn.Module):
         if gain is not None and shift is not None:
             v = torch.addcmul(shift[:, None], v, gain[:, None])
         if self.neighbours is not None:
-            v = self.neighbours(v, domain)
+            assert isinstance(domain, Box)
+            v = convolve(self.neighbours, v, domain)
             h = h + v
         h = h + self.attention(v, weight)
         m = self.outer(gelu(self.inner(self.between(h))))
@@ -179,24 +182,9 @@ class SliceAttention(nn.Module):
         return linear(h, sort.flatten(0, 1), bias.flatten()).view(g, n, self.heads, -1).softmax(-1).view(g, n, -1)
 
 
-class Neighbours(nn.Module):
-    """A convolution on the grid of a box, from rows of points to rows of points."""
-
-    def __init__(self, width: int, kernel: tuple[int, ...]) -> None:
-        super().__init__()
-        self.kernel = kernel
-        scale = (width * torch.Size(kernel).numel()) ** -0.5
-        self.weight = nn.Parameter(scale * (2 * torch.rand(width, width, *kernel) - 1))
-        self.bias = nn.Parameter(torch.zeros(width))
-
-    def forward(self, h: Float[Tensor, "G n C"], box: Box) -> Float[Tensor, "G n C"]:
-        v = h.view(len(h), *box.shape, -1)
-        for axis, (kind, size) in enumerate(zip(box.boundary, self.kernel, strict=True), 1):
-            k, end = size // 2, v.shape[axis]
-            if kind == PERIODIC:
-                sides = v.narrow(axis, end - k, k), v.narrow(axis, 0, k)
-            else:
-                sides = v.narrow(axis, 0, 1).repeat_interleave(k, axis), v.narrow(axis, end - 1, 1).repeat_interleave(k, axis)
-            v = torch.cat([sides[0], v, sides[1]], axis)
-        convolve = (conv1d, conv2d, conv3d)[box.dim - 1]
-        return convolve(v.movedim(-1, 1), self.weight, self.bias).movedim(1, -1).flatten(1, -2)
+def convolve(layer: Convolution, h: Float[Tensor, "G n C"], box: Box) -> Float[Tensor, "G n C"]:
+    """A convolution on the grid of a box, from rows of points to rows of points; walls mirror."""
+    line = (1,) if box.dim == 1 else ()
+    image = h.view(len(h), *line, *box.shape, -1).movedim(-1, 1)
+    y: Tensor = layer(image, sides(box, "reflect"))
+    return y.movedim(1, -1).flatten(1, -2)
