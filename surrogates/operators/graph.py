@@ -11,6 +11,8 @@ Compiled, the same are plain index operations, which a compiler can fuse.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -84,6 +86,13 @@ class Graph:
         return self.senders.count
 
 
+@contextmanager
+def kept() -> Iterator[None]:
+    """What is made here can be kept: no inference mode, no gradients, no `torch.func` transform, which would wrap tensors (sparse ones fail)."""
+    with torch.inference_mode(False), torch.no_grad(), torch._C._DisableFuncTorch():
+        yield
+
+
 _made: WeakKeyDictionary[Mesh, dict[tuple[torch.dtype, torch.device], Graph]] = WeakKeyDictionary()
 
 
@@ -93,7 +102,7 @@ def graph(mesh: Mesh, dtype: torch.dtype, device: torch.device) -> Graph:
         return Graph.of(mesh.edges.to(device), mesh.shape[0], dtype)
     known = _made.setdefault(mesh, {})
     if (dtype, device) not in known:
-        with torch.inference_mode(False), torch.no_grad():
+        with kept():
             known[dtype, device] = Graph.of(mesh.edges.to(device), mesh.shape[0], dtype)
     return known[dtype, device]
 

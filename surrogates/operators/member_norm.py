@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from surrogates.domains.mesh import Mesh
+from surrogates.operators.graph import kept
 from surrogates.operators.mesh_inputs import Inputs
 
 
@@ -34,7 +35,7 @@ class Share:
             h = h - self.average(h)
             return h * (self.average(h.square()) + 1e-5).rsqrt()
 
-    def average(self, h: Float[Tensor, "node B W"]) -> Float[Tensor, "node B W"]:
+    def average(self, h: Float[Tensor, "node B W"]) -> Float[Tensor, "_ B W"]:
         """The mean of each member at its nodes; one node that stands for all where there is one member."""
         if self.member is None:
             return (self.share @ h.flatten(1)).view(1, *h.shape[1:])
@@ -52,7 +53,7 @@ def shares(mesh: Mesh, seen: Inputs, dtype: torch.dtype, device: torch.device) -
         return _shares_of(mesh, seen, dtype, device)
     known, key = _shares.setdefault(mesh, {}), (seen.nodes, dtype, device)
     if key not in known:
-        with torch.inference_mode(False), torch.no_grad():
+        with kept():
             known[key] = _shares_of(mesh, seen, dtype, device)
     return known[key]
 

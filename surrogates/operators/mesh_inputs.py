@@ -22,7 +22,7 @@ from torch.nn.functional import one_hot, pad
 from surrogates.domains.mesh import Mesh
 from surrogates.domains.mesh_edges import nearest_image, of_radius
 from surrogates.errors import nearest
-from surrogates.operators.graph import Graph
+from surrogates.operators.graph import Graph, kept
 from surrogates.operators.pointwise import FEWEST, IMAGE, ONEDNN
 
 
@@ -68,7 +68,7 @@ def inputs(mesh: Mesh, view: View, rows: int, dtype: torch.dtype, device: torch.
     images = rows if ONEDNN and device.type == "cpu" and dtype != torch.float64 else None
     known, key = _seen.setdefault(mesh, {}), (view, images, dtype, device)
     if key not in known:
-        with torch.inference_mode(False), torch.no_grad():
+        with kept():
             known[key] = _make(mesh, view, images, dtype, device)
     return known[key]
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from surrogates.domains.coarsen import coarsen
 from surrogates.domains.mesh import Mesh
 from surrogates.domains.mesh_edges import nearest_image
-from surrogates.operators.graph import Graph
+from surrogates.operators.graph import Graph, kept
 from surrogates.operators.mesh_inputs import Inputs, Links, View, edge_lengths
 
 
@@ -49,7 +49,7 @@ def hierarchy(mesh: Mesh, levels: int, view: View, seen: Inputs, dtype: torch.dt
         return _places_of(coarser_levels(mesh, levels, view.length), seen, dtype, device)
     known, key = _places.setdefault(mesh, {}), (levels, view, seen.nodes, dtype, device)
     if key not in known:
-        with torch.inference_mode(False), torch.no_grad():
+        with kept():
             known[key] = _places_of(coarser_levels(mesh, levels, view.length), seen, dtype, device)
     return known[key]
 
@@ -81,7 +81,7 @@ def coarser_levels(mesh: Mesh, levels: int, length: float | None) -> tuple[Known
     """What is known of each coarser level, in float64; lengths in `length` times 2^level, by default in rms edges of each member."""
     made, key = _levels.setdefault(mesh, {}), (levels, length)
     if key not in made:
-        with torch.inference_mode(False), torch.no_grad():
+        with kept():
             out, fine = [], mesh
             for level in range(levels):
                 coarse, links, centres = coarsen(fine)
