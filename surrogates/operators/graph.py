@@ -88,7 +88,7 @@ class Graph:
 
 @contextmanager
 def kept() -> Iterator[None]:
-    """What is made here can be kept: no inference mode, no gradients, no `torch.func` transform, which would wrap tensors (sparse ones fail)."""
+    """What is made here can be kept: no inference mode, no gradients, no `torch.func`, whose wrapped tensors may not leave their call."""
     with torch.inference_mode(False), torch.no_grad(), torch._C._DisableFuncTorch():
         yield
 
@@ -123,12 +123,6 @@ def aggregate(graph: Graph, e: Float[Tensor, " edge *F"], mean: bool = False) ->
     if not mean:
         return total
     return total / graph.degree.clamp(min=1).to(total.dtype).view(-1, *(1,) * (e.ndim - 1))
-
-
-def spread(mesh: Mesh, values: Float[Tensor, "G C"]) -> Float[Tensor, "node B C"]:
-    """Each member's values (an embedding, a gain) in the layout of nodes; one node that stands for all where there is one member."""
-    rows = values.view(-1, mesh.members, values.shape[1]).transpose(0, 1)
-    return rows if mesh.members == 1 else rows.index_select(0, mesh.member.to(values.device))
 
 
 def _gather(h: Tensor, end: Incidence) -> Tensor:

@@ -11,8 +11,8 @@ from surrogates.contracts import Operator
 from surrogates.domains import Box
 from surrogates.domains.mesh import Mesh
 from surrogates.operators.bundle_decoder import BundleDecoder
-from surrogates.operators.mesh_inputs import View, inputs
 from surrogates.operators.member_norm import shares
+from surrogates.operators.mesh_inputs import View, inputs
 from surrogates.operators.message_passing import MPPDE
 
 DOUBLE = {"rtol": 1e-9, "atol": 1e-11}
