@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from surrogates.domains import Mesh
-from surrogates.operators.graph import WIDE, Graph, aggregate, gather_receivers, gather_senders, graph, spread
+from surrogates.operators.graph import WIDE, Graph, aggregate, gather_receivers, gather_senders, graph
 
 CPU = torch.device("cpu")
 
@@ -105,14 +105,6 @@ def test_a_graph_is_made_once_and_forgotten_with_its_mesh() -> None:
     del mesh, g
     gc.collect()
     assert last() is None
-
-
-def test_values_of_members_spread_over_their_nodes() -> None:
-    one, two = Mesh.from_nearest(torch.rand(3, 1), 2), Mesh.from_nearest(torch.rand(2, 1), 2)
-    values = torch.randn(4, 5)
-    assert torch.equal(spread(one, values), values[None])
-    whole = Mesh.batch([one, two])
-    assert torch.equal(spread(whole, values).permute(1, 2, 0), whole.expand(values))
 
 
 COMPILED = """
