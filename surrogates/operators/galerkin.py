@@ -35,7 +35,7 @@ from surrogates.domains.box import AXES, PERIODIC
 from surrogates.errors import nearest
 from surrogates.operators.checks import check_counts, per_axis
 from surrogates.operators.film import FiLM
-from surrogates.operators.points import check_points, points_of
+from surrogates.operators.points import check_points, points_of, repeat
 from surrogates.operators.pointwise import Pointwise
 from surrogates.operators.rotary import Turns, lowest_waves, rotate, turns
 from surrogates.record import recorded
@@ -108,10 +108,9 @@ class GalerkinTransformer(nn.Module):
         h = points.rows(x)
         by, share = _geometry(domain, self.heads, self.pairs, x.dtype, x.device)
         if any(self.positions):
-            h = torch.cat([h, points.all_rows(points.seen, len(h))], -1)
-        if points.members > 1:
-            by = None if by is None else (points.all_rows(by[0], len(h)), points.all_rows(by[1], len(h)))
-            share = points.all_rows(share, len(h))
+            h = torch.cat([h, repeat(points.seen, len(h))], -1)
+        by = None if by is None else (repeat(by[0], len(h)), repeat(by[1], len(h)))
+        share = repeat(share, len(h))
         h = self.lift_out(gelu(self.lift_in(h)))
         film = self.film(embedding) if self.film is not None else ((None, None, None),) * len(self.blocks)
         for block, modulation in zip(self.blocks, film, strict=True):
@@ -133,23 +132,35 @@ class GalerkinTransformer(nn.Module):
                 )
 
 
+Geometry = tuple[Turns | None, Tensor]
+"""Rotary tables (M, n, H, D), none for 0 pairs, and each point's share of its member (M, n, 1), 0 where a row is filled up."""
+
+
+def _geometry(domain: Box | Mesh, heads: int, pairs: int, dtype: torch.dtype, device: torch.device) -> Geometry:
+    """Made once for each box; for a mesh each time, which costs less than one layer."""
+    return _of_box(domain, heads, pairs, dtype, device) if isinstance(domain, Box) else _make(domain, heads, pairs, dtype, device)
+
+
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
-def _geometry(domain: Box | Mesh, heads: int, pairs: int, dtype: torch.dtype, device: torch.device) -> tuple[Turns | None, Tensor]:
-    """Rotary tables (M, n, H, D), none for 0 pairs, and each point's share of its member (M, n, 1), 0 where a row is filled up."""
-    return _make(domain, heads, pairs, dtype, device)
+def _of_box(box: Box, heads: int, pairs: int, dtype: torch.dtype, device: torch.device) -> Geometry:
+    return _cached(box, heads, pairs, dtype, device)
 
 
 @lru_cache(maxsize=64)
-def _make(domain: Box | Mesh, heads: int, pairs: int, dtype: torch.dtype, device: torch.device) -> tuple[Turns | None, Tensor]:
+def _cached(box: Box, heads: int, pairs: int, dtype: torch.dtype, device: torch.device) -> Geometry:
     with torch.inference_mode(False), torch.no_grad():
-        points = points_of(domain, (1,) * domain.dim, torch.float64, torch.device("cpu"))
-        weight = torch.ones(points.members, points.count, dtype=torch.float64) if points.weight is None else points.weight
-        share = (weight / weight.sum(1, keepdim=True))[..., None].to(device, dtype)
-        if not pairs:
-            return None, share
-        theta = torch.atan2(points.seen[..., ::2], points.seen[..., 1::2])  # up to whole turns, which integer waves do not see
-        cos, sin = turns(theta, lowest_waves(domain.dim, heads, pairs))
-        return (cos.to(device, dtype), sin.to(device, dtype)), share
+        return _make(box, heads, pairs, dtype, device)
+
+
+def _make(domain: Box | Mesh, heads: int, pairs: int, dtype: torch.dtype, device: torch.device) -> Geometry:
+    points = points_of(domain, (1,) * domain.dim, torch.float64, device)
+    weight = points.seen.new_ones(1, points.count) if points.weight is None else points.weight
+    share = (weight / weight.sum(1, keepdim=True))[..., None].to(dtype)
+    if not pairs:
+        return None, share
+    theta = torch.atan2(points.seen[..., ::2], points.seen[..., 1::2])  # up to whole turns, which integer waves do not see
+    cos, sin = turns(theta, lowest_waves(domain.dim, heads, pairs))
+    return (cos.to(dtype), sin.to(dtype)), share
 
 
 class Layer(nn.Module):
@@ -164,7 +175,7 @@ class Layer(nn.Module):
         self,
         h: Float[Tensor, "G n C"],
         by: Turns | None,
-        share: Float[Tensor, "M n 1"],
+        share: Float[Tensor, "G n 1"],
         gain: Float[Tensor, "G C"] | None,
         shift: Float[Tensor, "G C"] | None,
         gate: Float[Tensor, "G C"] | None,
@@ -185,7 +196,7 @@ class LinearAttention(nn.Module):
         self.gain = nn.Parameter(torch.ones(2, heads, width // heads))  # of the two norms
         self.shift = nn.Parameter(torch.zeros(2, heads, width // heads))
 
-    def forward(self, h: Float[Tensor, "G n C"], by: Turns | None, share: Float[Tensor, "M n 1"]) -> Float[Tensor, "G n C"]:
+    def forward(self, h: Float[Tensor, "G n C"], by: Turns | None, share: Float[Tensor, "G n 1"]) -> Float[Tensor, "G n C"]:
         parts = self.qkv(h).unflatten(-1, (3, self.heads, -1)).split((1, 2) if self.galerkin else (2, 1), 2)
         normed = parts[self.galerkin]
         normed = torch.addcmul(self.shift, layer_norm(normed, normed.shape[-1:]), self.gain)
