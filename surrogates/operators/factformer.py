@@ -73,7 +73,8 @@ class FactFormer(nn.Module):
         check_sizes(dim, rank, width=width, layers=layers, heads=heads, head=head, latent=inner, frames=frames)
         if out_channels % frames:
             raise ValueError(f"out_channels={out_channels} must be a multiple of frames={frames}: the channels of all frames together")
-        self.rank, self.harmonics, self.positions = rank, per_axis("harmonics", harmonics, dim), per_axis("positions", positions, dim)
+        self.heads, self.rank = heads, rank
+        self.harmonics, self.positions = per_axis("harmonics", harmonics, dim), per_axis("positions", positions, dim)
         self.lift = Pointwise(in_channels, width)
         places = 2 * sum(self.positions)
         self.blocks = nn.ModuleList(FactorizedBlock(width, heads, head, rank, dim, places) for _ in range(layers))
@@ -95,7 +96,7 @@ class FactFormer(nn.Module):
             "FactFormer", x, domain, embedding, channels=self.in_channels, size=self.embedding, dim=len(self.harmonics), stretched=True
         )
         check_harmonics("FactFormer", box, self.harmonics, self.positions)
-        tables = geometry(box, self.harmonics, self.rank, x.dtype, x.device)
+        tables = geometry(box, self.harmonics, self.heads, self.rank, x.dtype, x.device)
         share = shares(box, x.dtype, x.device)
         p = harmonics_of(box, self.positions, x.dtype, x.device)
         h = self.lift(x.movedim(1, -1))

@@ -6,10 +6,11 @@
     K_a v(x_a) = 1/L_a int <R(x_a) q(x_a), R(x_a') k(x_a')> / sqrt(rank) v(x_a') dx_a'
 
 without softmax. R turns each pair of features by m theta, theta = 2 pi (x - lower)/L on a periodic axis and half of it between walls, with
-integers m spread evenly over 0..harmonics. So the kernel depends on x - x' alone and has no seam; with constant q and k it is any
-convolution of these harmonics, and what q and k know of the field bends it. Means and integrals are the quadrature of the cell widths: they
-count stretched cells by their width, and converge as the grid is refined. Positions are relative to the axis, so that a box twice as long
-has kernels twice as long.
+integers m spread evenly over 0..harmonics and dealt out among the heads (heads * rank/2 > harmonics, or there are gaps). So the kernel
+depends on x - x' alone and has no seam; with constant q and k it is any convolution of these harmonics, and what q and k know of the field
+bends it. They start with a constant part, as random convolutions. Means and integrals are the quadrature of the cell widths: they count
+stretched cells by their width, and converge as the grid is refined. Positions are relative to the axis, so that a box twice as long has
+kernels twice as long.
 
 W_a acts after the mean, where it costs nothing, since means and matrices commute; the published code has two matrices before it. A kernel
 is at most of rank `rank`: q (k^T v) is used instead of (q k^T) v on axes of more than 2 rank points. Fields are split into heads once,
@@ -34,7 +35,7 @@ from surrogates.operators.pointwise import Pointwise
 from surrogates.operators.rotary import rotate, turns
 
 Geometry = tuple[tuple[Tensor, Tensor, Tensor | None], ...]
-"""An axis: cos and sin (n, 2, 1, rank) that turn queries and keys, the keys' times the quadrature weight; and widths (n), None if equal."""
+"""An axis: cos and sin that turn queries and keys, (n, 2, heads, rank), the keys' times the quadrature; widths (n), None if equal."""
 
 Kernel = tuple[Tensor, Tensor]
 """Queries and keys of one axis, (B * heads, n, rank)."""
@@ -44,19 +45,21 @@ TINY = 1e-12
 
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
-def geometry(box: Box, harmonics: tuple[int, ...], rank: int, dtype: torch.dtype, device: torch.device) -> Geometry:
+def geometry(box: Box, harmonics: tuple[int, ...], heads: int, rank: int, dtype: torch.dtype, device: torch.device) -> Geometry:
     """The tables of every axis, made once; a compiler takes them as constants of the grid."""
-    return tuple(_axis(box, axis, m, rank, dtype, device) for axis, m in enumerate(harmonics))
+    return tuple(_axis(box, axis, m, heads, rank, dtype, device) for axis, m in enumerate(harmonics))
 
 
 @lru_cache(maxsize=128)
-def _axis(box: Box, axis: int, harmonics: int, rank: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor, Tensor | None]:
+def _axis(
+    box: Box, axis: int, harmonics: int, heads: int, rank: int, dtype: torch.dtype, device: torch.device
+) -> tuple[Tensor, Tensor, Tensor | None]:
     with torch.inference_mode(False), torch.no_grad():
         turn = 2 * pi if box.boundary[axis] == PERIODIC else pi
         theta = turn * (box.coordinate(axis) - box.lower[axis]) / box.lengths[axis]
-        pairs = rank // 2
-        waves = torch.arange(pairs) * (harmonics + 1) // pairs
-        cos, sin = turns(theta[:, None], waves[None, :, None])
+        pairs = heads * rank // 2
+        waves = (torch.arange(pairs) * (harmonics + 1) // pairs).view(rank // 2, heads, 1).transpose(0, 1)
+        cos, sin = turns(theta[:, None], waves)
         share = box.widths(axis)[:, None, None] / box.lengths[axis]
         scale = torch.stack([torch.ones_like(share), share / rank**0.5], 1)
         even = box.edges[axis] is None
@@ -132,7 +135,7 @@ class AxisKernel(nn.Module):
         nn.init.normal_(self.mix.bias)
         nn.init.normal_(self.queries_keys.weight, std=width**-0.5)
 
-    def forward(self, p: Float[Tensor, "B n C"], cos: Float[Tensor, "n 2 1 R"], sin: Float[Tensor, "n 2 1 R"]) -> Kernel:
+    def forward(self, p: Float[Tensor, "B n C"], cos: Float[Tensor, "n 2 H R"], sin: Float[Tensor, "n 2 H R"]) -> Kernel:
         a, b = self.gated(self.norm(self.reduce(p))).chunk(2, -1)
         qk = self.queries_keys(self.mix(gelu(a) * b)).view(*p.shape[:2], 2, self.heads, self.rank)
         q, k = rotate(qk, (cos, sin)).permute(2, 0, 3, 1, 4).flatten(1, 2).unbind(0)

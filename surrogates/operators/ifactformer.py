@@ -3,8 +3,8 @@
     h_0 = Q_2 gelu(Q_1 u) + P p,
     w = layernorm(h),    z = [K_x V w, K_y V w, K_z V w],    h <- h + (1/n) B gelu(A instancenorm(z))        n times with the same weights
 
-V is a matrix to heads * head channels, K_x, K_y, K_z are integral operators along one axis with a kernel a head, made afresh from w in every
-iteration (`factorized_attention`). All act on the same values, and what they give lies side by side in the channels: no order of axes is
+V is a matrix to heads * head channels; K_x, K_y, K_z are integral operators along one axis with a kernel a head, made afresh from w in each
+iteration (`factorized_attention`). All act on the same values and their results lie side by side in the channels: no order of axes is
 preferred, and errors of one kernel do not pass through another. The instance norm takes each channel over the whole domain and has no
 parameters; A and B are matrices, p harmonics of the position. The iteration is an explicit Euler scheme of n steps, hence "implicit" in
 the sense of one layer for all depths: n may be changed after training. The answer is y = D_2 gelu(D_1 h_n).
@@ -62,7 +62,8 @@ class IFactFormer(nn.Module):
         super().__init__()
         self.in_channels, self.out_channels, self.embedding, self.iterations = in_channels, out_channels, embedding, iterations
         check_sizes(dim, rank, width=width, iterations=iterations, heads=heads, head=head)
-        self.rank, self.harmonics, self.positions = rank, per_axis("harmonics", harmonics, dim), per_axis("positions", positions, dim)
+        self.heads, self.rank = heads, rank
+        self.harmonics, self.positions = per_axis("harmonics", harmonics, dim), per_axis("positions", positions, dim)
         half, places = max(width // 2, 1), 2 * sum(self.positions)
         self.lift_in, self.lift_out = Pointwise(in_channels, half), Pointwise(half, width, bias=False)
         self.place = nn.Linear(places, width) if places else None
@@ -82,7 +83,7 @@ class IFactFormer(nn.Module):
             "IFactFormer", x, domain, embedding, channels=self.in_channels, size=self.embedding, dim=len(self.harmonics), stretched=True
         )
         check_harmonics("IFactFormer", box, self.harmonics, self.positions)
-        tables = geometry(box, self.harmonics, self.rank, x.dtype, x.device)
+        tables = geometry(box, self.harmonics, self.heads, self.rank, x.dtype, x.device)
         share = shares(box, x.dtype, x.device)
         h = self.lift_out(gelu(self.lift_in(x.movedim(1, -1))))
         if self.place is not None:
