@@ -21,6 +21,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from surrogates.domains import mesh_checks, mesh_edges, mesh_storage
+from surrogates.domains.kept import kept
 from surrogates.domains.mesh_edges import Periods, nearest_image
 from surrogates.domains.mesh_measure import dual_measure, gradient_weights, volumes
 
@@ -189,13 +190,13 @@ class Mesh:
     @cached_property
     def volumes(self) -> Float[Tensor, " members"]:
         """The measure of each member, float64."""
-        with torch.inference_mode(False):
+        with kept():
             return self.measure.new_zeros(self.members).index_add_(0, self.member, self.measure)
 
     @cached_property
     def relative(self) -> Float[Tensor, "edge D"]:
         """points[receiver] - points[sender] to the nearest image, float64, in `units`."""
-        with torch.inference_mode(False):
+        with kept():
             sender, receiver = self.edges
             return nearest_image(self.points[receiver] - self.points[sender], self.periods)
 
@@ -211,7 +212,7 @@ class Mesh:
 
     @cached_property
     def _gradient(self) -> Float[Tensor, "edge D"]:
-        with torch.inference_mode(False):
+        with kept():
             return gradient_weights(self.relative, self.edges[1], len(self.points))
 
     def gradient(self, u: Float[Tensor, "B C node"]) -> Float[Tensor, "B C D node"]:

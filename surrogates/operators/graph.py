@@ -11,8 +11,6 @@ Compiled, the same are plain index operations, which a compiler can fuse.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -21,6 +19,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from surrogates.domains.kept import kept
 from surrogates.domains.mesh import Mesh
 
 WIDE = 96  # columns from which adding row by row is the faster on a CPU: at 64 it takes 1.7 times as long, at 256 half
@@ -40,7 +39,7 @@ class Incidence:
         """Sums run in `dtype`, but at least in float32."""
         if torch.compiler.is_compiling():
             return Incidence(node, count, None)
-        with torch.inference_mode(False), torch.no_grad(), warnings.catch_warnings():
+        with kept(), warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # torch calls compressed rows a beta feature
             edges, index = len(node), torch.int32
             start = torch.zeros(count + 1, dtype=index, device=node.device)
@@ -84,13 +83,6 @@ class Graph:
     def sources(self) -> int:
         """Nodes that send."""
         return self.senders.count
-
-
-@contextmanager
-def kept() -> Iterator[None]:
-    """What is made here can be kept: no inference mode, no gradients, no `torch.func`, whose wrapped tensors may not leave their call."""
-    with torch.inference_mode(False), torch.no_grad(), torch._C._DisableFuncTorch():
-        yield
 
 
 _made: WeakKeyDictionary[Mesh, dict[tuple[torch.dtype, torch.device], Graph]] = WeakKeyDictionary()

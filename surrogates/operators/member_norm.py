@@ -15,8 +15,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import pad
 
+from surrogates.domains.kept import kept
 from surrogates.domains.mesh import Mesh
-from surrogates.operators.graph import kept
 from surrogates.operators.mesh_inputs import Inputs
 
 

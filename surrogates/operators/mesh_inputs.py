@@ -19,10 +19,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import one_hot, pad
 
+from surrogates.domains.kept import kept
 from surrogates.domains.mesh import Mesh
 from surrogates.domains.mesh_edges import nearest_image, of_radius
 from surrogates.errors import nearest
-from surrogates.operators.graph import Graph, kept
+from surrogates.operators.graph import Graph
 from surrogates.operators.pointwise import FEWEST, IMAGE, ONEDNN
 
 

@@ -14,9 +14,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from surrogates.domains.coarsen import coarsen
+from surrogates.domains.kept import kept
 from surrogates.domains.mesh import Mesh
 from surrogates.domains.mesh_edges import nearest_image
-from surrogates.operators.graph import Graph, kept
+from surrogates.operators.graph import Graph
 from surrogates.operators.mesh_inputs import Inputs, Links, View, edge_lengths
 
 
@@ -26,7 +27,7 @@ class Place:
 
     links: Links
     member: Int[Tensor, " node"] | None  # None where there is one member
-    centres: Int[Tensor, " node"]  # which nodes of the finer level these are
+    centres: Int[Tensor, " centre"]  # which nodes of the finer level these are; none on the finest
     up: Links | None
     down: Links | None
 

@@ -151,6 +151,16 @@ def test_one_node_and_parts_that_nothing_joins() -> None:
     torch.testing.assert_close(g, torch.tensor([[1.0, 1, 0, 0, 0], [0, 0, 2, 2, 0]], dtype=torch.float64))
 
 
+def test_what_it_keeps_is_fit_for_use_wherever_it_was_made_first() -> None:
+    mesh, u = cube(2), torch.randn(1, 1, 44, dtype=torch.float64, requires_grad=True)
+    with torch.inference_mode():
+        mesh.gradient(u)
+    mesh.gradient(u).square().sum().backward()
+    mesh = Mesh.batch([cube(2)])
+    _, t = torch.func.jvp(lambda u: torch.cat([mesh.gradient(u)[0, 0], mesh.average(u) * u[0]]), (u.detach(),), (u.detach(),))
+    torch.testing.assert_close(t, torch.cat([mesh.gradient(u)[0, 0], 2 * mesh.average(u) * u[0]]))
+
+
 def test_a_batch_is_its_members() -> None:
     meshes = [cube(2, 10), cube(2, 4, 1), cube(2, 7, 2)]
     whole, fields = Mesh.batch(meshes), [torch.randn(2, 3, *m.shape) for m in meshes]
