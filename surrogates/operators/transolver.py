@@ -44,8 +44,9 @@ from surrogates.operators.pointwise import Pointwise
 from surrogates.record import recorded
 
 Modulation = tuple[Tensor | None, Tensor | None, Tensor | None]
-FEWEST = 1e-5
-"""Points in a slice below which its token fades, as in the published code: an empty slice is 0, not 0/0."""
+EMPTY = 1e-7
+"""Part of the volume below which a slice counts as empty: its token fades to 0, which 0/0 would not. The published code has 1e-5 points, a
+part that depends on the resolution."""
 
 
 @recorded
@@ -162,10 +163,11 @@ class SliceAttention(nn.Module):
         self.out = nn.Linear(width, width)
 
     def forward(self, h: Float[Tensor, "G n C"], weight: Float[Tensor, "G n 1"] | None) -> Float[Tensor, "G n C"]:
-        g, _, c = h.shape
+        g, n, c = h.shape
         w = self.shares(h)
         heavy = w if weight is None else w * weight
-        means = torch.bmm(heavy.mT, h) / (heavy.sum(1) + FEWEST)[..., None]
+        volume = n if weight is None else weight.sum(1)
+        means = torch.bmm(heavy.mT, h) / (heavy.sum(1) + EMPTY * volume)[..., None]
         value = self.value.weight.view(self.heads, -1, c)
         tokens = torch.einsum("ghsc,hdc->ghsd", means.view(g, self.heads, -1, c), value) + self.value.bias.view(self.heads, 1, -1)
         q, k, v = self.mix(tokens).chunk(3, -1)
