@@ -123,6 +123,7 @@ class StableBlock(nn.Module):
         self.modes = modes
         self.inner, self.outer, self.mix = Pointwise(width, hidden), Pointwise(hidden, width), nn.Linear(width, width, bias=False)
         kept = inside(modes)
+        self.cut = len(kept) < prod(modes)
         self.filter = SpectralFilter(width, len(kept), dynamic)
         self.register_buffer("kept", torch.tensor(kept), persistent=False)
         self.mean = kept.index(_zero(modes))
@@ -140,17 +141,18 @@ class StableBlock(nn.Module):
         with torch.autocast(v.device.type, enabled=False):
             v, onto, mix = v.to(dtype), onto.to(dtype), mix.to(dtype)
             z = analyse(v, self.modes, matrices) if matrices else analyse_fft(v, self.modes)
-            whole = z.shape
-            z = z.transpose(1, 2).index_select(1, self.kept)
-            o = self.filter(z)
-            if modulation is not None:
-                gain, shift, gate = (m.to(dtype)[:, None] for m in modulation)
-                o = o * gain[:, None]
-                o[:, self.mean, 0] += shift[:, 0]
-                o = linear(o, mix) * gate[:, None]
-            else:
+            whole, z = z.shape, z.transpose(1, 2)
+            o = self.filter(z.index_select(1, self.kept) if self.cut else z)
+            if modulation is None:
                 o = linear(o, mix)
-            o = o.new_zeros(whole).index_copy(2, self.kept, o.transpose(1, 2))
+            else:
+                gain, shift, gate = (m.to(dtype) for m in modulation)
+                o = o * gain[:, None, None]
+                o[:, self.mean, 0] += shift
+                o = linear(o, mix) * gate[:, None, None]
+            o = o.transpose(1, 2)
+            if self.cut:
+                o = o.new_zeros(whole).index_copy(2, self.kept, o)
             y = synthesise(o, self.modes, matrices, onto) if matrices else synthesise_fft(o, self.modes, onto)
         return y.to(asked)
 
