@@ -75,8 +75,10 @@ class UNet(nn.Module):
     ) -> None:
         super().__init__()
         check_convolutional(dim, walls, activation)
+        check_counts(in_channels=in_channels, out_channels=out_channels, width=width, blocks=blocks)
+        if not multipliers or min(multipliers) < 1:
+            raise ValueError(f"multipliers must be one or more counts from 1 on, one a level, got {tuple(multipliers)}")
         widths = [width * m for m in multipliers]
-        check_counts(in_channels=in_channels, out_channels=out_channels, width=width, levels=len(widths), blocks=blocks, least=min(widths))
         if heads < 0 or (heads and widths[-1] % heads):
             raise ValueError(f"heads must be 0 or divide the {widths[-1]} channels of the coarsest level, got {heads}")
         self.in_channels, self.out_channels, self.embedding, self.dim, self.walls = in_channels, out_channels, embedding, dim, walls
@@ -123,21 +125,21 @@ class UNet(nn.Module):
         film = iter(self.film(embedding) if self.film is not None else (PLAIN,) * len(self.residuals()))
         kept = [h]
         for i, block in enumerate(self.falls):
-            h = self._apply(block, h, None, rules, next(film))
+            h = self._block(block, h, None, rules, next(film))
             kept.append(h)
             if (i + 1) % self.blocks == 0 and len(kept) < len(self.rises):
                 h = self.downs[i // self.blocks](h, rules)
                 kept.append(h)
-        h = self._apply(self.middle[0], h, None, rules, next(film))
+        h = self._block(self.middle[0], h, None, rules, next(film))
         h = h if self.attention is None else self.attention(h)
-        h = self._apply(self.middle[1], h, None, rules, next(film))
+        h = self._block(self.middle[1], h, None, rules, next(film))
         for i, block in enumerate(self.rises):
-            h = self._apply(block, h, kept.pop(), rules, next(film))
+            h = self._block(block, h, kept.pop(), rules, next(film))
             if (i + 1) % (self.blocks + 1) == 0 and kept:
                 h = self.ups[i // (self.blocks + 1)](h, rules, kept[-1].shape[2:])
         return fields(self.out(self.activation(self.norm(h)), rules), box)
 
-    def _apply(self, block: nn.Module, *arguments: object) -> Tensor:
+    def _block(self, block: nn.Module, *arguments: object) -> Tensor:
         if self.checkpoint and torch.is_grad_enabled():
             again: Tensor = recompute(block, *arguments, use_reentrant=False, preserve_rng_state=False)
             return again
