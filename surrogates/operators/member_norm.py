@@ -64,7 +64,6 @@ def _shares_of(mesh: Mesh, seen: Inputs, dtype: torch.dtype, device: torch.devic
     return Share(pad(share, (0, seen.nodes - len(share))).to(device, dtype), seen.member, mesh.members)
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def smallest_member(mesh: Mesh) -> int:
     """Nodes of the smallest member, counted once."""
     if mesh not in _smallest:

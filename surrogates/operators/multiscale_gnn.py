@@ -41,6 +41,7 @@ class MultiscaleGNN(nn.Module):
     levels: coarser meshes, each of about 2^-dim of the nodes of the one before; a mesh may be smaller than they would need.
     layers: exchanges within a level each time it is visited, so 2 * layers a level and `layers` on the coarsest.
     boundaries, length: as in `MeshGraphNet`; the length is that of the edges of the mesh itself, and doubles with each level.
+    It compiles whole, but anew for every mesh, whose coarser levels are constants of the compiled graph.
     Raises ValueError for impossible numbers.
     """
 
