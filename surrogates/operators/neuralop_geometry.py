@@ -39,7 +39,7 @@ from torch.nn.functional import linear
 
 from surrogates.contracts import Domain
 from surrogates.domains.mesh import Mesh
-from surrogates.operators.checks import check_counts, check_fields, check_numbers, per_axis
+from surrogates.operators.checks import check_counts, check_mesh, check_numbers, per_axis
 from surrogates.operators.graph import Graph, aggregate, gather_receivers, gather_senders
 from surrogates.operators.neuralop import _lists, _without_metadata
 from surrogates.record import recorded
@@ -73,16 +73,12 @@ class OnGrid(nn.Module):
     def check(self, x: Tensor, domain: Domain, embedding: Tensor | None) -> tuple[Between, Tensor]:
         """How nodes and grid are joined, and the values with the embedding as channels, (node, B, C)."""
         name, dim = type(self).__name__, len(self.grid)
-        if not isinstance(domain, Mesh):
-            raise TypeError(f"{name} works on a Mesh, got a {type(domain).__name__}; choose an operator for that geometry")
-        if domain.dim != dim:
-            raise ValueError(f"this {name} was built with {dim} modes but the Mesh has {domain.dim} dimensions")
-        check_fields(name, x, domain, embedding, channels=self.in_channels, size=self.embedding)
+        mesh = check_mesh(name, x, domain, embedding, channels=self.in_channels, size=self.embedding, dim=dim)
         if x.dtype == torch.float64:
             raise ValueError("neuraloperator's spectral layers are float32; pass x.float(), or use Transolver, which takes float64")
         if embedding is not None:
-            x = torch.cat([x, domain.expand(embedding).to(x.dtype)], 1)
-        return between(domain, self.grid, self.radius, x.dtype, x.device), x.permute(2, 0, 1)
+            x = torch.cat([x, mesh.expand(embedding).to(x.dtype)], 1)
+        return between(mesh, self.grid, self.radius, x.dtype, x.device), x.permute(2, 0, 1)
 
     def rows(self, z: Float[Tensor, "point B C"], join: Between) -> Float[Tensor, "G *grid C"]:
         """A grid for each member of each row."""
@@ -142,8 +138,8 @@ class GINO(OnGrid):
         self.model = _build("GINO", width, out_channels, settings | _lists(options or {}))
 
     def forward(
-        self, x: Float[Tensor, "B Cin node"], domain: Domain, embedding: Float[Tensor, "G E"] | None = None
-    ) -> Float[Tensor, "B Cout node"]:
+        self, x: Float[Tensor, "B Cin *X"], domain: Domain, embedding: Float[Tensor, "G E"] | None = None
+    ) -> Float[Tensor, "B Cout *X"]:
         """Normalised fields to normalised fields.
 
         Raises TypeError for a domain that is not a Mesh, ValueError for the wrong dimension, channels or embedding, and for float64.
@@ -188,8 +184,8 @@ class FNOGNO(OnGrid):
         self.model = _build("FNOGNO", in_channels + embedding, out_channels, settings | _lists(options or {}))
 
     def forward(
-        self, x: Float[Tensor, "B Cin node"], domain: Domain, embedding: Float[Tensor, "G E"] | None = None
-    ) -> Float[Tensor, "B Cout node"]:
+        self, x: Float[Tensor, "B Cin *X"], domain: Domain, embedding: Float[Tensor, "G E"] | None = None
+    ) -> Float[Tensor, "B Cout *X"]:
         """As `GINO`."""
         join, u = self.check(x, domain, embedding)
         z = aggregate(join.there, join.share * gather_senders(join.there, u))

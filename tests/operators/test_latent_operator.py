@@ -11,7 +11,7 @@ from surrogates.domains import Box
 from surrogates.domains.mesh import Mesh
 from surrogates.operators import latent_operator
 from surrogates.operators.latent_operator import LatentOperator, spread
-from surrogates.operators.points import harmonics_at, points_of
+from surrogates.operators.points import points_of
 
 
 def small(cin: int = 2, cout: int = 1, embedding: int = 0, **options) -> LatentOperator:
@@ -106,7 +106,7 @@ def test_latents_start_where_they_look() -> None:
     distance = (away * torch.tensor([2.0, 1.0])).norm(dim=-1)  # turns: a period counts 2 pi, an extent pi
     chosen = w[0].argmax(-1)
     assert all(distance[chosen[k], k] < distance[:, k].min() + 0.06 for k in range(6))
-    spreads = (w[..., None] * x.new_ones(1)).square().sum((-1, -2)).reciprocal().mean(-1)  # how many points share a latent
+    spreads = w.square().sum(-1).reciprocal().mean(-1)  # how many points share a latent
     assert spreads[1] > 1.5 * spreads[0]
 
 
@@ -259,9 +259,3 @@ class Other:
         return u
 
     expand = integral
-
-
-def test_seen_positions_are_harmonics() -> None:
-    theta = randn(4, 2)
-    expected = torch.stack([theta[:, 0].sin(), theta[:, 0].cos(), theta[:, 1].sin(), theta[:, 1].cos()], 1)
-    torch.testing.assert_close(harmonics_at(theta, (1, 1)), expected)

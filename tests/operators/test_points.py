@@ -17,12 +17,19 @@ CPU = torch.device("cpu")
 
 def cloud(nodes: int, seed: int = 0, **options) -> Mesh:
     torch.manual_seed(seed)
-    return Mesh.from_nearest(torch.rand(nodes, 2, dtype=torch.float64) * torch.tensor([2.0, 0.5]) + 1, 3, torch.rand(nodes) + 0.1, **options)
+    return Mesh.from_nearest(
+        torch.rand(nodes, 2, dtype=torch.float64) * torch.tensor([2.0, 0.5]) + 1, 3, torch.rand(nodes) + 0.1, **options
+    )
 
 
 def test_values_go_to_rows_and_back() -> None:
     batch = Mesh.batch([cloud(5), cloud(9, 1), cloud(7, 2)])
-    for domain, rows, count in ((Box.periodic((3, 4), 1.0), 2, 12), (cloud(6), 2, 6), (batch, 6, 9), (Mesh.batch([cloud(4), cloud(4)]), 4, 4)):
+    for domain, rows, count in (
+        (Box.periodic((3, 4), 1.0), 2, 12),
+        (cloud(6), 2, 6),
+        (batch, 6, 9),
+        (Mesh.batch([cloud(4), cloud(4)]), 4, 4),
+    ):
         p = points_of(domain, (2, 1), torch.float64, CPU)
         x = torch.randn(2, 3, *domain.shape, dtype=torch.float64)
         h = p.rows(x)

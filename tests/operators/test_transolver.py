@@ -214,7 +214,17 @@ def test_what_looks_odd_but_fits() -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"dim": 4}, {"heads": 3}, {"slices": 0}, {"layers": 0}, {"width": 0}, {"kernel": 2}, {"kernel": 0}, {"positions": -1}, {"expansion": 0.01}],
+    [
+        {"dim": 4},
+        {"heads": 3},
+        {"slices": 0},
+        {"layers": 0},
+        {"width": 0},
+        {"kernel": 2},
+        {"kernel": 0},
+        {"positions": -1},
+        {"expansion": 0.01},
+    ],
 )
 def test_impossible_numbers_are_refused(wrong: dict) -> None:
     with pytest.raises(ValueError, match="must"):
