@@ -40,8 +40,9 @@ Geometry = tuple[tuple[Tensor, Tensor, Tensor | None], ...]
 Kernel = tuple[Tensor, Tensor]
 """Queries and keys of one axis, (B * heads, n, rank)."""
 
-TINY = 1e-12
-"""Added to variances: far below those of integrals, which are small since the values under them change sign."""
+FLAT, TINY = 1e-6, 1e-20
+"""The least variance, of the mean square and beyond it: far below that of integrals, which are small since the values under them change
+sign, and above what rounding makes of a constant."""
 
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
@@ -59,7 +60,7 @@ def _axis(
         theta = turn * (box.coordinate(axis) - box.lower[axis]) / box.lengths[axis]
         pairs = heads * rank // 2
         waves = (torch.arange(pairs) * (harmonics + 1) // pairs).view(rank // 2, heads, 1).transpose(0, 1)
-        cos, sin = turns(theta[:, None], waves)
+        cos, sin = turns(theta[:, None], waves.double())
         share = box.widths(axis)[:, None, None] / box.lengths[axis]
         scale = torch.stack([torch.ones_like(share), share / rank**0.5], 1)
         even = box.edges[axis] is None
@@ -72,14 +73,14 @@ def _axis(
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def shares(box: Box, dtype: torch.dtype, device: torch.device) -> Float[Tensor, " N"]:
-    """Each cell's share of the volume, for averages over the box."""
+    """Each cell's share of the volume, float32 at least, for averages over the box."""
     return _shares(box, dtype, device)
 
 
 @lru_cache(maxsize=64)
 def _shares(box: Box, dtype: torch.dtype, device: torch.device) -> Float[Tensor, " N"]:
     with torch.inference_mode(False), torch.no_grad():
-        return (box.measure / box.volume).flatten().to(device, dtype)
+        return (box.measure / box.volume).flatten().to(device, torch.promote_types(dtype, torch.float32))
 
 
 def check_harmonics(name: str, box: Box, harmonics: tuple[int, ...], positions: tuple[int, ...]) -> None:
@@ -155,11 +156,12 @@ def integrate(kernel: Kernel, v: Float[Tensor, "B H *X C"], axis: int) -> Float[
 def standardise(z: Float[Tensor, "B *X C"], share: Float[Tensor, " N"], groups: int) -> Float[Tensor, "B *X C"]:
     """Mean 0 and variance 1 over the domain, and over the channels of each of `groups` groups: instance norm for one channel each.
 
-    Without parameters. The variance is that of the mean square, two products that read z once each.
+    Without parameters, in float32 at least. The variance is mean square less squared mean, two products that read z once each.
     """
     b, c = len(z), z.shape[-1]
-    flat = z.reshape(b, -1, c)
-    mean, square = (torch.matmul(share, y).view(b, groups, -1).mean(-1, keepdim=True) for y in (flat, flat * flat))
-    scale = (square - mean * mean).clamp(min=0).add(TINY).rsqrt()
-    scale, shift = (y.expand(b, groups, c // groups).reshape(b, 1, c) for y in (scale, -mean * scale))
-    return torch.addcmul(shift, flat, scale).view(z.shape)
+    with torch.autocast(z.device.type, enabled=False):
+        flat = z.reshape(b, -1, c).to(share.dtype)
+        mean, square = (torch.matmul(share, y).view(b, groups, -1).mean(-1, keepdim=True) for y in (flat, flat * flat))
+        scale = torch.maximum(square - mean * mean, FLAT * square).add(TINY).rsqrt()
+        scale, shift = (y.expand(b, groups, c // groups).reshape(b, 1, c) for y in (scale, -mean * scale))
+        return torch.addcmul(shift, flat, scale).to(z.dtype).view(z.shape)
