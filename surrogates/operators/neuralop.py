@@ -90,6 +90,7 @@ class NeuralOperator(nn.Module):
         self.model = _build(model, settings | self.options)
         if model == "LocalNO":
             _mend_local(self.model)
+        self.made: set[tuple[str, tuple[int, ...], torch.device]] = set()
         self.register_state_dict_post_hook(_without_metadata)  # type: ignore[no-untyped-call]
 
     def forward(
@@ -114,7 +115,7 @@ class NeuralOperator(nn.Module):
         name, sizes = "NeuralOperator", {"channels": self.in_channels, "size": self.embedding}
         if self.kind == "SFNO":
             sphere = check_sphere(name, x, domain, embedding, **sizes, degrees=self.modes[0], orders=self.modes[1])
-            self._tell_grid(sphere)
+            self._tell_grid(sphere, x)
             return
         box = check_input(name, x, domain, embedding, **sizes, modes=self.modes)
         if any(n % 2 for n in box.shape[:-1]):
@@ -122,8 +123,8 @@ class NeuralOperator(nn.Module):
         if self.kind == "LocalNO":
             self._check_local(box)
 
-    def _tell_grid(self, sphere: Sphere) -> None:
-        """Their layers are told the grid, since no weight depends on it."""
+    def _tell_grid(self, sphere: Sphere, x: Tensor) -> None:
+        """Their layers are told the grid, since no weight depends on it, and make its matrices, which made under inference are for it only."""
         if sphere.grid not in THEIR_GRIDS or not sphere.north_first:
             raise ValueError(
                 f"neuraloperator's SFNO takes grids {' and '.join(map(repr, THEIR_GRIDS))} from the north, got {sphere}; "
@@ -131,6 +132,10 @@ class NeuralOperator(nn.Module):
             )
         for conv in self.model.fno_blocks.convs:  # type: ignore[union-attr]
             conv.sht_grids = [THEIR_GRIDS[sphere.grid]] * 2
+        if (key := (sphere.grid, sphere.shape, x.device)) not in self.made:
+            with torch.inference_mode(False), torch.no_grad():
+                self.model(torch.zeros(1, self.in_channels + self.embedding, *sphere.shape, device=x.device))
+            self.made.add(key)
 
     def _check_local(self, box: Box) -> None:
         made = tuple(self.options["default_in_shape"])

@@ -104,6 +104,15 @@ def test_an_sfno_is_theirs_on_both_of_their_grids() -> None:
     torch.testing.assert_close(f(x, POLES), theirs(x), rtol=0, atol=0)  # and back
 
 
+def test_an_sfno_that_was_first_asked_for_inference_is_trained_still() -> None:
+    """As by Lightning, which validates before it trains."""
+    f, x = build("SFNO"), torch.randn(2, 2, 16, 16)
+    with torch.inference_mode():
+        f(x, POLES)
+    f(x, POLES).sum().backward()
+    assert all(p.grad is not None for p in f.parameters())
+
+
 @pytest.mark.parametrize("shape", [(16, 16), (16, 32), (32, 16)])
 def test_a_local_operator_wraps_around(shape: tuple[int, int]) -> None:
     """Their local integrals are told to be periodic and pad with zeros; without that the network commutes with translations."""
