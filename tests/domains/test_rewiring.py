@@ -129,6 +129,14 @@ def test_new_edges_lead_from_the_bottleneck_to_the_largest_difference() -> None:
     assert (u - u[x]).abs()[y] == (u - u[x]).abs().max()
 
 
+def test_neighbours_are_passed_over() -> None:
+    """On a path 0 - 1 - 2 - 3 node 0 differs most from its neighbour 1, and is joined to the next best."""
+    mesh = graph([(0, 1), (1, 2), (2, 3)], 4)
+    new = rewire(mesh, torch.tensor([[[0.0, 10.0, 1.0, 2.0]]]), 1.0)
+    added = set(map(tuple, new.edges.T.tolist())) - set(map(tuple, mesh.edges.T.tolist()))
+    assert {pair for pair in added if pair[0] < pair[1]} == {(0, 3), (1, 3), (0, 2)}
+
+
 def test_snapshots_and_channels_count_together() -> None:
     mesh = dumbbell()
     u = torch.rand(2, 3, mesh.shape[0], generator=torch.Generator().manual_seed(3), dtype=torch.float64)
