@@ -39,8 +39,8 @@ FFT_PRICE = 6.0
 a filter there and back takes as long by either at 256 x 128 orders (66.7 ms and 67.3 on one AMD EPYC core with gradients, 128 x 256), by
 FFT 1.4 times as long at 128 x 64."""
 BAND = {"cpu": 16, "cuda": 128}
-"""Orders that a band must have for the work saved to outweigh one more call: on one AMD EPYC core two bands of 32 orders save 5 %, four of 64
-save 14 %. On a GPU, where a call costs more work, an estimate from a launch of 5 us beside products at 50 TFLOP/s."""
+"""Orders that a band must have for the work saved to outweigh one more call. On one AMD EPYC core two bands of 32 orders save 5 %, four
+of 64 save 14 %. On a GPU, where a call costs more, an estimate: a launch of 5 us beside products at 50 TFLOP/s."""
 
 
 class Transform(NamedTuple):

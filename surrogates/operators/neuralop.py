@@ -36,12 +36,11 @@ from surrogates.contracts import Domain
 from surrogates.domains import Box, Sphere
 from surrogates.domains.box import PERIODIC
 from surrogates.domains.sphere import GAUSS, POLES
-from surrogates.errors import nearest
 from surrogates.operators.checks import check_input, check_numbers
+from surrogates.operators.neuralop_settings import settings
 from surrogates.operators.spherical_fno import check_sphere
 from surrogates.record import recorded
 
-MODELS = ("FNO", "TFNO", "UNO", "SFNO", "LocalNO", "CODANO")
 SPHERICAL = {"SFNO": "sfno", "LocalNO": "local_no"}
 """Models on torch-harmonics, which neuraloperator leaves out without a word where that does not import, and their modules."""
 THEIR_GRIDS = {POLES: "equiangular", GAUSS: "legendre-gauss"}
@@ -73,21 +72,7 @@ class NeuralOperator(nn.Module):
         self.in_channels, self.out_channels, self.embedding = in_channels, out_channels, embedding
         self.kind, self.modes, self.options = model, tuple(modes), _lists(options or {})
         check_numbers(self.modes, width=width, layers=layers)
-        if model not in MODELS:
-            raise ValueError(f"model {model!r} is not one of {', '.join(MODELS)}{nearest(model, MODELS)}")
-        channels = {"in_channels": in_channels + embedding, "out_channels": out_channels, "hidden_channels": width, "n_layers": layers}
-        full = [*self.modes[:-1], 2 * (self.modes[-1] - 1)]
-        if model == "UNO":
-            settings = channels | _u_shape(width, full, layers)
-        elif model == "SFNO":
-            settings = channels | _degrees(self.modes)
-        elif model == "LocalNO":
-            settings = channels | {"n_modes": tuple(full)} | _local(full, self.options)
-        elif model == "CODANO":
-            settings = _codomain(in_channels, out_channels, embedding, width, full, layers)
-        else:
-            settings = channels | {"n_modes": tuple(full)}
-        self.model = _build(model, settings | self.options)
+        self.model = _build(model, settings(model, in_channels, out_channels, embedding, width, self.modes, layers, self.options))
         if model == "LocalNO":
             _mend_local(self.model)
         self.made: set[tuple[str, tuple[int, ...], torch.device]] = set()
@@ -124,7 +109,7 @@ class NeuralOperator(nn.Module):
             self._check_local(box)
 
     def _tell_grid(self, sphere: Sphere, x: Tensor) -> None:
-        """Their layers are told the grid, since no weight depends on it, and make its matrices, which made under inference are for it only."""
+        """Their layers are told the grid, as no weight depends on it, and make its matrices outside inference mode, so that they train too."""
         if sphere.grid not in THEIR_GRIDS or not sphere.north_first:
             raise ValueError(
                 f"neuraloperator's SFNO takes grids {' and '.join(map(repr, THEIR_GRIDS))} from the north, got {sphere}; "
@@ -149,13 +134,13 @@ class NeuralOperator(nn.Module):
             )
 
 
-def _build(model: str, settings: Mapping[str, Any]) -> nn.Module:
+def _build(model: str, arguments: Mapping[str, Any]) -> nn.Module:
     found = _find(model)
     try:
         with contextlib.redirect_stdout(io.StringIO()):  # some print while they are built
-            built: nn.Module = found(**settings)
+            built: nn.Module = found(**arguments)
     except (TypeError, ValueError, AssertionError, IndexError) as error:
-        raise ValueError(f"neuraloperator's {model} refuses {dict(settings)}: {error}") from error
+        raise ValueError(f"neuraloperator's {model} refuses {dict(arguments)}: {error}") from error
     return built
 
 
@@ -172,22 +157,6 @@ def _find(model: str) -> Any:
     except Exception as error:  # their modules fail in many ways without it
         message = f"neuraloperator's {model} needs torch-harmonics: pip install 'pde-surrogates[sphere]' ({type(error).__name__}: {error})"
         raise ImportError(message) from error
-
-
-def _degrees(modes: Sequence[int]) -> dict[str, Any]:
-    if len(modes) != 2 or modes[1] > modes[0]:
-        raise ValueError(f"modes of an SFNO must be (degrees, orders), at most as many orders as degrees, got {tuple(modes)}")
-    return {"n_modes": (modes[0], 2 * modes[1])}
-
-
-def _local(full: Sequence[int], options: Mapping[str, Any]) -> dict[str, Any]:
-    """Lengths in proportion to the shape, for square cells: their kernels are transposed and padded as if they were square."""
-    shape = options.get("default_in_shape")
-    if shape is None or len(shape) != len(full):
-        raise ValueError(f"a LocalNO is for one resolution: write options={{'default_in_shape': [48, 48]}}, an axis each, got {shape}")
-    if len(full) != 2 and options.get("disco_layers", True) is not False:
-        raise ValueError(f"local integrals are for two dimensions, got modes for {len(full)}; write options={{'disco_layers': False}}")
-    return {"domain_length": [2 * n / min(shape) for n in shape]}
 
 
 def _mend_local(model: nn.Module) -> None:
@@ -207,40 +176,6 @@ def _wrap(conv: Any, arguments: tuple[Tensor]) -> tuple[Tensor]:
 def _unwrap(conv: Any, arguments: tuple[Tensor], y: Tensor) -> Tensor:
     h, w = (conv.psi_local_h - 1) // 2, (conv.psi_local_w - 1) // 2
     return y[..., h : y.shape[-2] - h, w : y.shape[-1] - w]
-
-
-def _codomain(channels: int, out: int, embedding: int, width: int, full: Sequence[int], layers: int) -> dict[str, Any]:
-    """All lists that they measure before they look whether they are given; no padding, which breaks periodicity."""
-    if len(full) < 2:
-        raise ValueError("a CODANO is for two or three dimensions: its norms know no fewer")
-    return {
-        "n_layers": layers,
-        "n_modes": [list(full)] * layers,
-        "n_heads": [1] * layers,
-        "per_layer_scaling_factors": [[1] * len(full)] * layers,
-        "attention_scaling_factors": [1] * layers,
-        "hidden_variable_codimension": width,
-        "attention_token_dim": width,
-        "lifting_channels": 2 * width,
-        "projection_channels": 2 * width,
-        "output_variable_codimension": -(-out // channels),
-        "static_channel_dim": embedding,
-        "domain_padding": None,
-    }
-
-
-def _u_shape(width: int, modes: Sequence[int], layers: int) -> dict[str, Any]:
-    """Down to half resolution in the second layer and up again in the last but one; skips widen layers, which needs linear ones."""
-    if layers < 4:
-        raise ValueError(f"a UNO needs at least 4 layers to go down and up again, got {layers}")
-    scale = [1.0, 0.5] + [1.0] * (layers - 4) + [2.0, 1.0]
-    coarse = [False] + [True] * (layers - 3) + [False, False]
-    return {
-        "uno_out_channels": [width] * layers,
-        "uno_n_modes": [[max(m // 2, 1) if low else m for m in modes] for low in coarse],
-        "uno_scalings": [[s] * len(modes) for s in scale],
-        "channel_mlp_skip": "linear",
-    }
 
 
 def _lists(value: Any) -> Any:
