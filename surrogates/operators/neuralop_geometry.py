@@ -41,7 +41,7 @@ from surrogates.contracts import Domain
 from surrogates.domains.mesh import Mesh
 from surrogates.operators.checks import check_counts, check_mesh, check_numbers, per_axis
 from surrogates.operators.graph import Graph, aggregate, gather_receivers, gather_senders
-from surrogates.operators.neuralop import _lists, _without_metadata
+from surrogates.operators.neuralop import _without_metadata
 from surrogates.record import recorded
 
 
@@ -135,7 +135,7 @@ class GINO(OnGrid):
             "in_gno_channel_mlp_hidden_layers": list(sizes),
             "out_gno_channel_mlp_hidden_layers": list(sizes),
         }
-        self.model = _build("GINO", width, out_channels, settings | _lists(options or {}))
+        self.model = _build("GINO", width, out_channels, settings, options)
 
     def forward(
         self, x: Float[Tensor, "B Cin *X"], domain: Domain, embedding: Float[Tensor, "G E"] | None = None
@@ -181,7 +181,7 @@ class FNOGNO(OnGrid):
             "gno_channel_mlp_hidden_layers": [4 * octaves * len(modes), *kernel, width],
             "gno_batched": True,
         }
-        self.model = _build("FNOGNO", in_channels + embedding, out_channels, settings | _lists(options or {}))
+        self.model = _build("FNOGNO", in_channels + embedding, out_channels, settings, options)
 
     def forward(
         self, x: Float[Tensor, "B Cin *X"], domain: Domain, embedding: Float[Tensor, "G E"] | None = None
@@ -193,12 +193,13 @@ class FNOGNO(OnGrid):
         return self.back(self.model.latent_embedding(where, self.rows(z, join)), join, self.model.gno)  # type: ignore[operator]
 
 
-def _build(model: str, in_channels: int, out_channels: int, settings: dict[str, Any]) -> nn.Module:
+def _build(model: str, in_channels: int, out_channels: int, settings: dict[str, Any], options: Mapping[str, Any] | None) -> nn.Module:
     try:
         from neuralop import models
     except ImportError as error:
         raise ImportError("this operator needs neuraloperator: pip install 'neuraloperator>=2.0,<3'") from error
-    settings |= {"gno_use_open3d": False, "gno_use_torch_scatter": False}
+    given = {name: list(value) if isinstance(value, tuple) else value for name, value in (options or {}).items()}
+    settings = settings | {"gno_use_open3d": False, "gno_use_torch_scatter": False} | given
     try:
         with contextlib.redirect_stdout(io.StringIO()):
             built: nn.Module = getattr(models, model)(in_channels=in_channels, out_channels=out_channels, **settings)

@@ -16,9 +16,10 @@ much as before and the answer converges where a mesh is refined. With equal cell
 *One product each way.* Nothing non-linear stands between h and W_x, W_f or W_o: so P W_x is one matrix, the mean of a slice is taken of h
 before W_f, and W_o acts on the tokens. Three products of size points x (heads S) x width remain.
 
-*Neighbours.* Slices know no neighbours. On the regular grid of a `Box`, kernel=3 takes h in a neighbourhood, K norm h with a convolution K,
-as the paper does for structured meshes, one for all three projections, and adds it: h' = h + K norm h + o(K norm h). Periodic axes wrap and
-walls mirror.
+*Neighbours.* Slices know no neighbours, and a value tells little of where it is going. Two additions, off by default. gradient=True gives
+the network the gradient of its input as well, with respect to the angles that positions are seen as, so that it means the same on any mesh;
+this is ours. kernel=3, on the regular grid of a `Box`, takes h in a neighbourhood, K norm h with a convolution K, as the paper does for
+structured meshes, one for all three projections, and adds it: h' = h + K norm h + o(K norm h). Periodic axes wrap and walls mirror.
 
 Source: Wu et al., Transolver: A Fast Transformer Solver for PDEs on General Geometries, 2024, https://arxiv.org/abs/2402.02366.
 """
@@ -35,11 +36,12 @@ from torch.nn.functional import gelu, linear
 from surrogates.contracts import Domain
 from surrogates.domains import Box
 from surrogates.domains.box import PERIODIC
+from surrogates.domains.mesh import Mesh
 from surrogates.operators.checks import check_counts, per_axis
 from surrogates.operators.convolution import Convolution
 from surrogates.operators.film import FiLM
 from surrogates.operators.padding import sides
-from surrogates.operators.points import check_points, repeat
+from surrogates.operators.points import Points, check_points, repeat
 from surrogates.operators.pointwise import Pointwise
 from surrogates.record import recorded
 
@@ -55,8 +57,10 @@ class Transolver(nn.Module):
 
     slices: S, tokens a head. expansion: hidden channels of M as a multiple of width. positions: harmonics of the position that the network
     sees (see `points`), one number or one an axis; 0 for a map of values alone, which commutes with translations of a periodic box.
+    gradient: whether it sees the gradient of what it is given: by spectra and differences on a box, least squares on a mesh.
     kernel: points an axis, odd, in the neighbourhood that a block sees; 1 for none, more on a `Box` with equal cells only.
-    Several meshes are filled up to the longest, so batch those of like size. Compiled whole on a box and on one mesh, not on several.
+    Several meshes are filled up to the longest, so batch those of like size. Compiled whole on a box and on one mesh; to count members breaks
+    the graph, and so does the gradient on a box (`Box.derivative` asks a type for its complex one, which a compiler cannot).
     Raises ValueError for impossible numbers.
     """
 
@@ -73,10 +77,11 @@ class Transolver(nn.Module):
         layers: int = 4,
         expansion: float = 1.0,
         positions: int | Sequence[int] = 4,
+        gradient: bool = False,
         kernel: int = 1,
     ) -> None:
         super().__init__()
-        self.in_channels, self.embedding, self.kernel = in_channels, embedding, kernel
+        self.in_channels, self.embedding, self.gradient, self.kernel = in_channels, embedding, gradient, kernel
         hidden = round(expansion * width)
         check_counts(width=width, heads=heads, slices=slices, layers=layers, expansion=hidden)
         if not 1 <= dim <= 3:
@@ -86,7 +91,8 @@ class Transolver(nn.Module):
         if kernel < 1 or kernel % 2 == 0:
             raise ValueError(f"kernel must be odd, so that a point lies in the middle, got {kernel}")
         self.positions = per_axis("positions", positions, dim)
-        self.lift_in, self.lift_out = Pointwise(in_channels + 2 * sum(self.positions), 2 * width), Pointwise(2 * width, width)
+        seen = in_channels * (1 + dim * gradient) + 2 * sum(self.positions)
+        self.lift_in, self.lift_out = Pointwise(seen, 2 * width), Pointwise(2 * width, width)
         self.blocks = nn.ModuleList(SliceBlock(width, heads, slices, hidden, dim, kernel) for _ in range(layers))
         self.film = FiLM(embedding, width, layers) if embedding else None
         self.norm, self.project = nn.LayerNorm(width), nn.Linear(width, out_channels)
@@ -101,7 +107,7 @@ class Transolver(nn.Module):
         """
         points = check_points("Transolver", x, domain, embedding, channels=self.in_channels, size=self.embedding, harmonics=self.positions)
         self._check_geometry(domain)
-        h = points.rows(x)
+        h = points.rows(torch.cat([x, gradient(x, domain, points)], 1) if self.gradient else x)
         if any(self.positions):
             h = torch.cat([h, repeat(points.seen, len(h))], -1)
         h = self.lift_out(gelu(self.lift_in(h)))
@@ -182,6 +188,17 @@ class SliceAttention(nn.Module):
         sort = scale * (self.slice.weight @ self.sort.weight.view(self.heads, -1, c))
         bias = scale[..., 0] * linear(self.sort.bias.view(self.heads, -1), self.slice.weight, self.slice.bias)
         return linear(h, sort.flatten(0, 1), bias.flatten()).view(g, n, self.heads, -1).softmax(-1).view(g, n, -1)
+
+
+def gradient(x: Float[Tensor, "B C *X"], domain: Domain, points: Points) -> Float[Tensor, "B CD *X"]:
+    """d x_c / d theta_a, with the angle theta in which `points` measures the axis a."""
+    if isinstance(domain, Box):
+        slopes = torch.stack([domain.derivative(x, axis) for axis in range(domain.dim)], 2)
+    else:
+        assert isinstance(domain, Mesh)
+        slopes = domain.gradient(x)
+    turn = domain.expand(points.turn.repeat(len(x), 1).to(x.dtype))
+    return (slopes / turn[:, None]).flatten(1, 2)
 
 
 def convolve(layer: Convolution, h: Float[Tensor, "G n C"], box: Box) -> Float[Tensor, "G n C"]:

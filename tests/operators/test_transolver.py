@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import types
 
 import pytest
@@ -74,11 +75,11 @@ def test_an_empty_slice_leaves_numbers_finite() -> None:
 
 def test_the_parameters_are_counted_by_a_formula() -> None:
     c, s, h, e, x, p = 8, 3, 2, 5, 2, 2
-    f = small(embedding=e, kernel=3)
+    f = small(embedding=e, kernel=3, gradient=True)
     d = c // h
     attention = 3 * (c + 1) * c + (d + 1) * s + h + 3 * d * d
     block = 2 * 2 * c + (9 * c + 1) * c + attention + 2 * (c + 1) * c
-    ends = (x + 2 * p + 1) * 2 * c + (2 * c + 1) * c + 2 * c + c + 1
+    ends = (3 * x + 2 * p + 1) * 2 * c + (2 * c + 1) * c + 2 * c + c + 1
     film = (e + 1) * 2 * c + (2 * c + 1) * 3 * 2 * c
     assert sum(q.numel() for q in f.parameters()) == ends + 2 * block + film
 
@@ -122,6 +123,21 @@ def test_a_grid_is_a_cloud_of_its_points(positions: int) -> None:
     torch.testing.assert_close(f(x.flatten(2), mesh), f(x, box).flatten(2))
 
 
+def test_a_gradient_is_two_more_channels() -> None:
+    """Of the angle that an axis is seen as: a period or twice an extent is 2 pi; a plane wave and a ramp have known ones."""
+    f, plain = small(1, gradient=True), small(3)
+    box = Box.periodic((8, 6), (2.0, 5.0))
+    x, y = (2 * math.pi * v / length for v, length in zip(box.grid(), box.lengths, strict=True))
+    u = torch.sin(x + 2 * y)[None, None]
+    torch.testing.assert_close(f(u, box), plain(torch.cat([u, *(n * torch.cos(x + 2 * y)[None, None] for n in (1, 2))], 1), box))
+    mesh = Mesh.batch([cloud(9), cloud(12, 1)])
+    v, slopes = (3 * mesh.points[:, 0] - mesh.points[:, 1])[None, None], torch.zeros(1, 2, 21, dtype=torch.float64)
+    for nodes in (slice(0, 9), slice(9, 21)):
+        extent = mesh.points[nodes].amax(0) - mesh.points[nodes].amin(0)
+        slopes[0, :, nodes] = (torch.tensor([3.0, -1.0]) * extent / math.pi)[:, None]
+    torch.testing.assert_close(f(v, mesh), plain(torch.cat([v, slopes], 1), mesh))
+
+
 @pytest.mark.parametrize("kernel", [1, 3])
 def test_without_positions_it_commutes_with_translations(kernel: int) -> None:
     f, box, x = small(positions=0, kernel=kernel), Box.periodic((5, 7), 1.0), randn(2, 2, 5, 7)
@@ -161,7 +177,7 @@ def test_gradients_are_those_of_finite_differences() -> None:
 
 @pytest.mark.parametrize("domain", [Box.periodic((4, 5), 1.0), Mesh.batch([cloud(8), cloud(12, 1)])])
 def test_forward_mode_agrees_with_finite_differences(domain: Box | Mesh) -> None:
-    f = small(kernel=3 if isinstance(domain, Box) else 1)
+    f = small(kernel=3 if isinstance(domain, Box) else 1, gradient=True)
     x, t = randn(2, 2, 2, *domain.shape).unbind(0)
     _, derivative = torch.func.jvp(lambda x: f(x, domain), (x,), (t,))
     torch.testing.assert_close(derivative, (f(x + 1e-6 * t, domain) - f(x - 1e-6 * t, domain)) / 2e-6, rtol=1e-6, atol=1e-8)
