@@ -109,7 +109,7 @@ class NeuralOperator(nn.Module):
             self._check_local(box)
 
     def _tell_grid(self, sphere: Sphere, x: Tensor) -> None:
-        """Their layers are told the grid, as no weight depends on it, and make its matrices outside inference mode, so that they train too."""
+        """Their layers are told the grid, as no weight depends on it, and make its matrices outside inference mode, to train with them."""
         if sphere.grid not in THEIR_GRIDS or not sphere.north_first:
             raise ValueError(
                 f"neuraloperator's SFNO takes grids {' and '.join(map(repr, THEIR_GRIDS))} from the north, got {sphere}; "
