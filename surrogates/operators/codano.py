@@ -120,12 +120,13 @@ class CoDANO(nn.Module):
 
     def _encode(self, box: Box, x: Tensor) -> Float[Tensor, "T *X H"]:
         """A_t [1, p], with axes of length 1 where there are no positions."""
-        constant, rest = self.encodings[:, :1], self.encodings[:, 1:]
+        ones = (1,) * box.dim
+        constant = self.encodings[:, 0].view(self.variables, *ones, -1)
         if not any(self.positions):
-            return constant.view(self.variables, *(1,) * box.dim, -1)
-        p = harmonics_of(box, self.positions, x.dtype, x.device).flatten(0, -2)
-        varying: Tensor = constant + p @ rest
-        return varying.view(self.variables, *box.shape, -1)
+            return constant
+        rest = self.encodings[:, 1:].view(self.variables, *ones[1:], *self.encodings[0, 1:].shape)
+        varying: Tensor = constant + harmonics_of(box, self.positions, x.dtype, x.device) @ rest
+        return varying
 
     def adapted(self, in_channels: int, out_channels: int, like: Sequence[int | None] | None = None) -> CoDANO:
         """A new network for other variables, with this one's weights, to be tuned further.
