@@ -44,13 +44,13 @@ def coarsen(mesh: Mesh) -> tuple[Mesh, Int[Tensor, "2 link"], Int[Tensor, " coar
     _, first = np.unique(fine[by_owner], return_index=True)
     owner = number[coarse[by_owner][first]]  # of every node: it is a centre or next to one
     pairs = np.stack([owner[sender], owner[receiver]])
-    edges = np.unique(pairs[:, pairs[0] != pairs[1]][::-1], axis=1)[::-1]
+    edges = np.unique(pairs[:, pairs[0] != pairs[1]], axis=1)
     measure = np.bincount(owner, mesh.measure.cpu().numpy(), minlength=len(centres))
     links = np.stack([fine, number[coarse]])[:, np.lexsort([fine, coarse])]
     device, at = mesh.points.device, torch.from_numpy(centres).to(mesh.points.device)
     made = Mesh(
         mesh.points[at],
-        torch.from_numpy(edges.copy()).to(device),
+        torch.from_numpy(edges).to(device),
         torch.from_numpy(measure).to(device),
         None,
         mesh.markers[at],

@@ -60,8 +60,8 @@ def rewire(mesh: Mesh, field: Float[Tensor, "B C node"], fraction: float = 0.03)
     if not joined:
         return mesh
     far = np.array(joined).T
-    merged = np.unique(np.concatenate([edges, far, far[::-1]], 1)[::-1], axis=1)[::-1]  # by receiver, then by sender
-    return replace(mesh, edges=torch.from_numpy(merged.copy()).to(mesh.edges))
+    merged = np.unique(np.concatenate([edges, far, far[::-1]], 1), axis=1)  # the mesh sorts them
+    return replace(mesh, edges=torch.from_numpy(merged).to(mesh.edges))
 
 
 def edge_curvature(mesh: Mesh) -> Float[Tensor, " edge"]:
