@@ -32,9 +32,8 @@ from surrogates.domains.box import PERIODIC
 from surrogates.operators.attention import attention
 from surrogates.operators.checks import check_box, check_counts, check_walls, per_axis
 from surrogates.operators.film import FiLM
-from surrogates.operators.patches import check_patch, from_patches, multiples_near, to_patches
+from surrogates.operators.patches import check_patch, from_patches, multiples_near, to_patches, token_positions, tokens_of
 from surrogates.operators.pointwise import Pointwise
-from surrogates.operators.positions import positions as harmonics_of
 from surrogates.operators.rotary import Turns, axial_waves, rotate, turns
 from surrogates.record import recorded
 
@@ -96,34 +95,34 @@ class DiT(nn.Module):
         for name, n, p in zip(box.axes, box.shape, self.patch, strict=True):
             if n % p:
                 raise ValueError(f"axis {name} has {n} points, which patches of {p} do not fill; use {multiples_near(n, p)} points there")
-        tokens = box.with_shape([n // p for n, p in zip(box.shape, self.patch, strict=True)])
+        tokens = tokens_of(box, self.patch)
         h = self.embed(to_patches(x.movedim(1, -1), self.patch))
         if self.place is not None:
-            h = h + self.place(harmonics_of(tokens, self.positions, x.dtype, x.device))
+            h = h + self.place(token_positions(box, self.patch, self.positions, x.dtype, x.device))
         h = h.flatten(1, -2)
-        by = _turns(tokens, self.pairs, x.dtype, x.device)
+        by = _turns(box, self.patch, self.pairs, x.dtype, x.device)
         film = self.film(embedding) if self.film is not None else ((None, None, None),) * (2 * len(self.blocks))
         for i, block in enumerate(self.blocks):
             again = self.checkpoint and torch.is_grad_enabled()
             more = (by, film[2 * i], film[2 * i + 1])
             h = recompute(block, h, *more, use_reentrant=False) if again else block(h, *more)
         h = self.project(layer_norm(h, h.shape[-1:]))
-        return from_patches(h.view(len(x), *tokens.shape, -1), self.patch).movedim(-1, 1)
+        return from_patches(h.view(len(x), *tokens, -1), self.patch).movedim(-1, 1)
 
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
-def _turns(tokens: Box, pairs: int, dtype: torch.dtype, device: torch.device) -> Turns:
+def _turns(box: Box, patch: tuple[int, ...], pairs: int, dtype: torch.dtype, device: torch.device) -> Turns:
     """The rotary tables of every token, (n, 1, D)."""
-    return _make(tokens, pairs, dtype, device)
+    return _make(box.boundary, tokens_of(box, patch), pairs, dtype, device)
 
 
 @lru_cache(maxsize=64)
-def _make(tokens: Box, pairs: int, dtype: torch.dtype, device: torch.device) -> Turns:
+def _make(boundary: tuple[str, ...], tokens: tuple[int, ...], pairs: int, dtype: torch.dtype, device: torch.device) -> Turns:
     with torch.inference_mode(False), torch.no_grad():
-        round_ = [2 * torch.pi if kind == PERIODIC else torch.pi for kind in tokens.boundary]
-        index = torch.cartesian_prod(*(torch.arange(n, dtype=torch.float64) for n in tokens.shape)).view(-1, tokens.dim)
-        theta = index * torch.tensor(round_, dtype=torch.float64) / torch.tensor(tokens.shape)
-        cos, sin = turns(theta, axial_waves(tokens.dim, pairs))
+        round_ = [2 * torch.pi if kind == PERIODIC else torch.pi for kind in boundary]
+        index = torch.cartesian_prod(*(torch.arange(n, dtype=torch.float64) for n in tokens)).view(-1, len(tokens))
+        theta = index * torch.tensor(round_, dtype=torch.float64) / torch.tensor(tokens)
+        cos, sin = turns(theta, axial_waves(len(tokens), pairs))
         return cos.to(device, dtype), sin.to(device, dtype)
 
 

@@ -109,8 +109,9 @@ class GalerkinTransformer(nn.Module):
         by, share = _geometry(domain, self.heads, self.pairs, x.dtype, x.device)
         if any(self.positions):
             h = torch.cat([h, repeat(points.seen, len(h))], -1)
-        by = None if by is None else (repeat(by[0], len(h)), repeat(by[1], len(h)))
-        share = repeat(share, len(h))
+        if points.members > 1:
+            by = None if by is None else (_repeat(by[0], len(h)), _repeat(by[1], len(h)))
+            share = repeat(share, len(h))
         h = self.lift_out(gelu(self.lift_in(h)))
         film = self.film(embedding) if self.film is not None else ((None, None, None),) * len(self.blocks)
         for block, modulation in zip(self.blocks, film, strict=True):
@@ -132,8 +133,11 @@ class GalerkinTransformer(nn.Module):
                 )
 
 
-Geometry = tuple[Turns | None, Tensor]
-"""Rotary tables (M, n, H, D), none for 0 pairs, and each point's share of its member (M, n, 1), 0 where a row is filled up."""
+Both = tuple[Turns, Turns]
+"""Rotary tables (M, n, H, D) of queries and of keys, the keys' times each point's share of its member."""
+
+Geometry = tuple[Both | None, Tensor]
+"""Tables, none for 0 pairs, and the shares (M, n, 1, 1), which are 0 where a row is filled up."""
 
 
 def _geometry(domain: Box | Mesh, heads: int, pairs: int, dtype: torch.dtype, device: torch.device) -> Geometry:
@@ -155,12 +159,16 @@ def _cached(box: Box, heads: int, pairs: int, dtype: torch.dtype, device: torch.
 def _make(domain: Box | Mesh, heads: int, pairs: int, dtype: torch.dtype, device: torch.device) -> Geometry:
     points = points_of(domain, (1,) * domain.dim, torch.float64, device)
     weight = points.seen.new_ones(1, points.count) if points.weight is None else points.weight
-    share = (weight / weight.sum(1, keepdim=True))[..., None].to(dtype)
+    share = (weight / weight.sum(1, keepdim=True))[..., None, None]
     if not pairs:
-        return None, share
+        return None, share.to(dtype)
     theta = torch.atan2(points.seen[..., ::2], points.seen[..., 1::2])  # up to whole turns, which integer waves do not see
     cos, sin = turns(theta, lowest_waves(domain.dim, heads, pairs))
-    return (cos.to(dtype), sin.to(dtype)), share
+    return ((cos.to(dtype), sin.to(dtype)), ((cos * share).to(dtype), (sin * share).to(dtype))), share.to(dtype)
+
+
+def _repeat(by: Turns, rows: int) -> Turns:
+    return repeat(by[0], rows), repeat(by[1], rows)
 
 
 class Layer(nn.Module):
@@ -174,8 +182,8 @@ class Layer(nn.Module):
     def forward(
         self,
         h: Float[Tensor, "G n C"],
-        by: Turns | None,
-        share: Float[Tensor, "G n 1"],
+        by: Both | None,
+        share: Float[Tensor, "M n 1 1"],
         gain: Float[Tensor, "G C"] | None,
         shift: Float[Tensor, "G C"] | None,
         gate: Float[Tensor, "G C"] | None,
@@ -196,14 +204,14 @@ class LinearAttention(nn.Module):
         self.gain = nn.Parameter(torch.ones(2, heads, width // heads))  # of the two norms
         self.shift = nn.Parameter(torch.zeros(2, heads, width // heads))
 
-    def forward(self, h: Float[Tensor, "G n C"], by: Turns | None, share: Float[Tensor, "G n 1"]) -> Float[Tensor, "G n C"]:
-        parts = self.qkv(h).unflatten(-1, (3, self.heads, -1)).split((1, 2) if self.galerkin else (2, 1), 2)
-        normed = parts[self.galerkin]
+    def forward(self, h: Float[Tensor, "G n C"], by: Both | None, share: Float[Tensor, "M n 1 1"]) -> Float[Tensor, "G n C"]:
+        qkv = self.qkv(h).unflatten(-1, (3, self.heads, -1))
+        some, others = qkv.split((1, 2) if self.galerkin else (2, 1), 2)
+        normed = others if self.galerkin else some
         normed = torch.addcmul(self.shift, layer_norm(normed, normed.shape[-1:]), self.gain)
-        q, k, v = (*parts[0].unbind(2), *normed.unbind(2)) if self.galerkin else (*normed.unbind(2), *parts[1].unbind(2))
-        if by is not None:
-            q, k = rotate(q, by), rotate(k, by)
-        y: Tensor = self.out(integrate(q.flatten(2), k.flatten(2) * share, v.flatten(2), self.heads))
+        q, k, v = (*some.unbind(2), *normed.unbind(2)) if self.galerkin else (*normed.unbind(2), *others.unbind(2))
+        q, k = (q, k * share) if by is None else (rotate(q, by[0]), rotate(k, by[1]))
+        y: Tensor = self.out(integrate(q.flatten(2), k.flatten(2), v.flatten(2), self.heads))
         return y
 
 

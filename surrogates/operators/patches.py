@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from math import prod
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
+
+from surrogates.domains import Box
+from surrogates.operators.positions import positions
 
 
 def to_patches(h: Float[Tensor, "B *X C"], size: tuple[int, ...]) -> Float[Tensor, "B *T Cp"]:
@@ -24,6 +28,20 @@ def from_patches(h: Float[Tensor, "B *T Cp"], size: tuple[int, ...]) -> Float[Te
     h = h.reshape(b, *tokens, *size, -1)
     h = h.permute(0, *(v for axis in range(d) for v in (1 + axis, 1 + d + axis)), 1 + 2 * d)
     return h.reshape(b, *(n * p for n, p in zip(tokens, size, strict=True)), -1)
+
+
+def tokens_of(box: Box, size: tuple[int, ...]) -> tuple[int, ...]:
+    """How many patches of `size` points an axis cover the box."""
+    return tuple(-(-n // p) for n, p in zip(box.shape, size, strict=True))
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def token_positions(
+    box: Box, size: tuple[int, ...], harmonics: tuple[int, ...], dtype: torch.dtype, device: torch.device
+) -> Float[Tensor, "*T P"]:
+    """`positions` of the patches: of the first point of each on a periodic axis, of its centre between walls."""
+    seen: Tensor = positions(box.with_shape(tokens_of(box, size)), harmonics, dtype, device)
+    return seen
 
 
 def check_patch(size: tuple[int, ...]) -> None:

@@ -27,11 +27,10 @@ from surrogates.domains import Box
 from surrogates.domains.box import PERIODIC
 from surrogates.operators.checks import check_box, check_counts, check_walls, per_axis
 from surrogates.operators.film import FiLM
-from surrogates.operators.patches import check_patch, from_patches, to_patches
+from surrogates.operators.patches import check_patch, from_patches, to_patches, token_positions
 from surrogates.operators.pointwise import Pointwise
-from surrogates.operators.positions import positions as harmonics_of
 from surrogates.operators.swin import ConvNeXt, Expand, Merge, Modulation, SwinLayer, convolve, identity_kernel
-from surrogates.operators.windows import crop, fill, window_of
+from surrogates.operators.windows import Tokens, crop, fill, window_of
 from surrogates.record import recorded
 
 SEAM = 5  # points of the last convolution along each axis
@@ -123,32 +122,30 @@ class ScOT(nn.Module):
             h = crop(self.expand[level](h), levels[level].shape) + skip
             h = self._run(self.up[level], h, levels[level], modulations[level])
         y = crop(from_patches(self.project(h), self.patch), box.shape)
-        return convolve(y.movedim(-1, 1), self.smooth, box)
+        return convolve(y.movedim(-1, 1), self.smooth, levels[0].periodic)
 
-    def _levels(self, box: Box) -> list[Box]:
-        """The tokens of every level, as boxes."""
-        shapes, last = [], len(self.depths) - 1
+    def _levels(self, box: Box) -> list[Tokens]:
+        """The tokens of every level."""
+        last = len(self.depths) - 1
         for axis, (n, p, w, kind) in enumerate(zip(box.shape, self.patch, self.window, box.boundary, strict=True)):
-            counts = _tokens(n, p, w, last, kind == PERIODIC)
-            if counts is None:
+            if kind == PERIODIC and not _divided(n, p, w, last):
                 unit = p * 2**last
-                good = [m for m in range(unit, 4 * n + 8 * w * unit, unit) if _tokens(m, p, w, last, periodic=True)]
+                good = [m for m in range(unit, 4 * n + 8 * w * unit, unit) if _divided(m, p, w, last)]
                 near = ", ".join(map(str, sorted(sorted(good, key=lambda m: abs(m - n))[:3])))
                 raise ValueError(
                     f"axis {box.axes[axis]} is periodic and its {n} points are no whole patches of {p} on {last + 1} levels, in windows of "
                     f"{-(-w // 2)} to {w} tokens; {near} points are"
                 )
-            shapes.append(counts)
-        return [box.with_shape(shape) for shape in zip(*shapes, strict=True)]
+        return [Tokens(box, tuple(p * 2**level for p in self.patch)) for level in range(last + 1)]
 
-    def _tokens(self, x: Float[Tensor, "B Cin *X"], tokens: Box) -> Tensor:
+    def _tokens(self, x: Float[Tensor, "B Cin *X"], tokens: Tokens) -> Tensor:
         whole = tuple(n * p for n, p in zip(tokens.shape, self.patch, strict=True))
         h: Tensor = self.embed_norm(self.embed(to_patches(fill(x.movedim(1, -1), whole), self.patch)))
         if self.place is not None:
-            h = h + self.place(harmonics_of(tokens, self.positions, x.dtype, x.device))
+            h = h + self.place(token_positions(*tokens, self.positions, x.dtype, x.device))
         return h
 
-    def _run(self, blocks: nn.Module, h: Tensor, tokens: Box, modulations: Iterator[Modulation]) -> Tensor:
+    def _run(self, blocks: nn.Module, h: Tensor, tokens: Tokens, modulations: Iterator[Modulation]) -> Tensor:
         """Blocks one after the other, each with the next modulation."""
         for block in blocks.children():
             modulation = next(modulations)
@@ -157,9 +154,7 @@ class ScOT(nn.Module):
         return h
 
 
-def _tokens(n: int, patch: int, window: int, last: int, periodic: bool) -> list[int] | None:
-    """Tokens of one axis at every level; None where a periodic one is not divided."""
-    counts = [-(-n // (patch * 2**level)) for level in range(last + 1)]
-    if periodic and (n % (patch * 2**last) or any(window_of(t, window, periodic=True) is None for t in counts)):
-        return None
-    return counts
+def _divided(n: int, patch: int, window: int, last: int) -> bool:
+    """Whether patches, merges and windows divide a periodic axis at every level."""
+    counts = (n // (patch * 2**level) for level in range(last + 1))
+    return n % (patch * 2**last) == 0 and all(window_of(count, window, periodic=True) is not None for count in counts)

@@ -17,11 +17,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, conv3d, gelu, layer_norm
 
-from surrogates.domains import Box
-from surrogates.operators.padding import extend, image, sides
+from surrogates.operators.padding import extend, image
 from surrogates.operators.patches import from_patches, to_patches
 from surrogates.operators.pointwise import Pointwise
-from surrogates.operators.windows import WindowAttention, fill
+from surrogates.operators.windows import Tokens, WindowAttention, fill
 
 Modulation = tuple[Tensor | None, Tensor | None, Tensor | None]
 REACH = 7  # points of the depthwise convolution along each axis
@@ -37,7 +36,7 @@ class SwinLayer(nn.Module):
         self.gains, self.shifts = nn.Parameter(torch.zeros(2, width)), nn.Parameter(torch.zeros(2, width))
 
     def forward(
-        self, h: Float[Tensor, "B *T C"], tokens: Box, gain: Tensor | None, shift: Tensor | None, second: Tensor | None
+        self, h: Float[Tensor, "B *T C"], tokens: Tokens, gain: Tensor | None, shift: Tensor | None, second: Tensor | None
     ) -> Float[Tensor, "B *T C"]:
         h = h + self._norm(self.attention(h, tokens), 0, gain, shift)
         return h + self._norm(self.outer(gelu(self.inner(h))), 1, second, None)
@@ -62,9 +61,9 @@ class ConvNeXt(nn.Module):
         self.gate = nn.Parameter(torch.zeros(width))
 
     def forward(
-        self, h: Float[Tensor, "B *T C"], tokens: Box, gain: Tensor | None, shift: Tensor | None, gate: Tensor | None
+        self, h: Float[Tensor, "B *T C"], tokens: Tokens, gain: Tensor | None, shift: Tensor | None, gate: Tensor | None
     ) -> Float[Tensor, "B *T C"]:
-        v = self.norm(convolve(h.movedim(-1, 1), self.depthwise, tokens).movedim(1, -1))
+        v = self.norm(convolve(h.movedim(-1, 1), self.depthwise, tokens.periodic).movedim(1, -1))
         if gain is not None and shift is not None:
             v = torch.addcmul(spread(shift, v), v, spread(gain, v))
         g = self.gate if gate is None else spread(self.gate + (gate - 1), v)
@@ -101,12 +100,13 @@ def spread(v: Float[Tensor, "*G C"], like: Float[Tensor, "B *T C"]) -> Tensor:
     return v if v.ndim == 1 else v.view(len(v), *(1,) * (like.ndim - 2), -1)
 
 
-def convolve(u: Float[Tensor, "B C *X"], kernel: Tensor, box: Box) -> Float[Tensor, "B D *X"]:
+def convolve(u: Float[Tensor, "B C *X"], kernel: Tensor, periodic: tuple[bool, ...]) -> Float[Tensor, "B D *X"]:
     """With a kernel of odd sides, depthwise where it has one input channel; wrapping on periodic axes, zeros beyond walls."""
-    pads = tuple((n // 2, n // 2) for n in kernel.shape[2:])
-    v = extend(image(u), pads, sides(box, "zeros"))
-    y = (conv3d if box.dim == 3 else conv2d)(v, kernel, groups=u.shape[1] // kernel.shape[1])
-    return y.squeeze(2) if box.dim == 1 else y
+    pads, line = tuple((n // 2, n // 2) for n in kernel.shape[2:]), len(periodic) == 1
+    rules = (*(("zeros",) if line else ()), *("wrap" if again else "zeros" for again in periodic))
+    v = extend(image(u), pads, rules)
+    y = (conv3d if v.ndim == 5 else conv2d)(v, kernel, groups=u.shape[1] // kernel.shape[1])
+    return y.squeeze(2) if line else y
 
 
 def identity_kernel(channels: int, side: int, dim: int) -> Float[Tensor, "C C *K"]:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from math import log, prod
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Shaped
@@ -23,11 +24,27 @@ from torch.nn.functional import pad, relu, rms_norm
 
 from surrogates.domains import Box
 from surrogates.domains.box import PERIODIC
+from surrogates.operators.patches import tokens_of
 from surrogates.operators.pointwise import Pointwise
 
 BIAS_WIDTH = 64
 """Hidden units of the bias's network (512 in the paper, for 100 times our parameters)."""
 Sizes = tuple[int, ...]
+
+
+class Tokens(NamedTuple):
+    """Tokens that stand for `unit` points of a box along each axis."""
+
+    box: Box
+    unit: Sizes
+
+    @property
+    def shape(self) -> Sizes:
+        return tokens_of(self.box, self.unit)
+
+    @property
+    def periodic(self) -> tuple[bool, ...]:
+        return tuple(kind == PERIODIC for kind in self.box.boundary)
 
 
 def window_of(n: int, window: int, periodic: bool) -> int | None:
@@ -41,31 +58,41 @@ def window_of(n: int, window: int, periodic: bool) -> int | None:
     return most if 2 * most >= window else None
 
 
-def windows_of(tokens: Box, window: Sizes) -> Sizes:
+def windows_of(shape: Sizes, periodic: tuple[bool, ...], window: Sizes) -> Sizes:
     """The window on each axis. Raises ValueError where there is none."""
     sizes = []
-    for n, w, kind in zip(tokens.shape, window, tokens.boundary, strict=True):
-        size = window_of(n, w, kind == PERIODIC)
+    for n, w, again in zip(shape, window, periodic, strict=True):
+        size = window_of(n, w, again)
         if size is None:
             raise ValueError(f"windows of {-(-w // 2)} to {w} tokens do not divide {n} tokens on a periodic axis")
         sizes.append(size)
     return tuple(sizes)
 
 
+def shift_of(shape: Sizes, sizes: Sizes, shifted: bool) -> Sizes:
+    """Half a window, on axes of more than one."""
+    return tuple(w // 2 if shifted and w < n else 0 for n, w in zip(shape, sizes, strict=True))
+
+
+def _grid(box: Box, unit: Sizes) -> tuple[Sizes, tuple[bool, ...]]:
+    tokens = Tokens(box, unit)
+    return tokens.shape, tokens.periodic
+
+
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
-def distances(tokens: Box, window: Sizes, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
+def distances(box: Box, unit: Sizes, window: Sizes, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
     """The different distances within a window, (K, d) as log-coordinates, and which of them each pair has, (n * n,)."""
-    return _distances(tokens, window, dtype, device)
+    return _distances(*_grid(box, unit), window, dtype, device)
 
 
 @lru_cache(maxsize=64)
-def _distances(tokens: Box, window: Sizes, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
+def _distances(shape: Sizes, periodic: tuple[bool, ...], window: Sizes, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
     with torch.inference_mode(False), torch.no_grad():
-        sizes = windows_of(tokens, window)
-        place = torch.cartesian_prod(*(torch.arange(w) for w in sizes)).view(-1, tokens.dim)
+        sizes = windows_of(shape, periodic, window)
+        place = torch.cartesian_prod(*(torch.arange(w) for w in sizes)).view(-1, len(sizes))
         apart = place[:, None] - place[None]
-        for axis, (n, w, kind) in enumerate(zip(tokens.shape, sizes, tokens.boundary, strict=True)):
-            if kind == PERIODIC and n == w:
+        for axis, (n, w, again) in enumerate(zip(shape, sizes, periodic, strict=True)):
+            if again and n == w:
                 apart[..., axis] = (apart[..., axis] + w // 2) % w - w // 2
         distinct, index = torch.unique(apart.flatten(0, 1), dim=0, return_inverse=True)
         scaled = 8.0 * distinct.double() / torch.tensor([max(w - 1, 1) for w in window])
@@ -73,19 +100,21 @@ def _distances(tokens: Box, window: Sizes, dtype: torch.dtype, device: torch.dev
 
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
-def walls_mask(tokens: Box, window: Sizes, shift: Sizes, dtype: torch.dtype, device: torch.device) -> Tensor | None:
+def walls_mask(box: Box, unit: Sizes, window: Sizes, dtype: torch.dtype, device: torch.device, *, shifted: bool) -> Tensor | None:
     """0 where a token may see another and -inf where not, (windows, 1, n, n); None where each may see all of its window."""
-    return _walls_mask(tokens, window, shift, dtype, device)
+    return _walls_mask(*_grid(box, unit), window, shifted, dtype, device)
 
 
 @lru_cache(maxsize=64)
-def _walls_mask(tokens: Box, window: Sizes, shift: Sizes, dtype: torch.dtype, device: torch.device) -> Tensor | None:
+def _walls_mask(
+    shape: Sizes, periodic: tuple[bool, ...], window: Sizes, shifted: bool, dtype: torch.dtype, device: torch.device
+) -> Tensor | None:
     with torch.inference_mode(False), torch.no_grad():
-        sizes, label = windows_of(tokens, window), torch.zeros((), dtype=torch.long)
-        for n, w, s, kind in zip(tokens.shape, sizes, shift, tokens.boundary, strict=True):
+        sizes, label = windows_of(shape, periodic, window), torch.zeros((), dtype=torch.long)
+        for n, w, s, again in zip(shape, sizes, shift_of(shape, sizes, shifted), periodic, strict=True):
             at = torch.arange(-(-n // w) * w)
             side = (at < s).long() + 2 * (at >= n)  # beyond the seam of the shift; filling
-            label = 4 * label[..., None] + (side if kind != PERIODIC else 0 * side).roll(-s)
+            label = 4 * label[..., None] + (0 * side if again else side).roll(-s)
         rows = split_windows(label[None, ..., None, None, None], sizes)[0, 0, :, 0, :, 0]
         same = rows[:, :, None] == rows[:, None, :]
         if bool(same.all()):
@@ -112,7 +141,7 @@ def join_windows(u: Float[Tensor, "B W H n D"], sizes: Sizes, tokens: Sizes) -> 
 
 
 class WindowAttention(nn.Module):
-    """Attention of tokens (B, *T, C) on a box of them, in windows of at most `window`, shifted by half of one or not."""
+    """Attention of tokens (B, *T, C) on a grid of them, in windows of at most `window`, shifted by half of one or not."""
 
     def __init__(self, width: int, heads: int, window: Sizes, *, shifted: bool) -> None:
         super().__init__()
@@ -121,29 +150,29 @@ class WindowAttention(nn.Module):
         self.sharpness = nn.Parameter(torch.full((heads, 1, 1), log(10.0)))  # log 1/tau
         self.bias_in, self.bias_out = nn.Linear(len(window), BIAS_WIDTH), nn.Linear(BIAS_WIDTH, heads, bias=False)
 
-    def forward(self, h: Float[Tensor, "B *T C"], tokens: Box) -> Float[Tensor, "B *T C"]:
-        sizes = windows_of(tokens, self.window)
-        shift = tuple(w // 2 if self.shifted and w < n else 0 for n, w in zip(tokens.shape, sizes, strict=True))
-        filled = tuple(-(-n // w) * w for n, w in zip(tokens.shape, sizes, strict=True))
-        axes, back = tuple(range(1, 1 + tokens.dim)), tuple(-s for s in shift)
+    def forward(self, h: Float[Tensor, "B *T C"], tokens: Tokens) -> Float[Tensor, "B *T C"]:
+        shape = tokens.shape
+        sizes = windows_of(shape, tokens.periodic, self.window)
+        filled = tuple(-(-n // w) * w for n, w in zip(shape, sizes, strict=True))
+        shift, axes = shift_of(shape, sizes, self.shifted), tuple(range(1, 1 + len(shape)))
         h = fill(h, filled)
-        h = h.roll(back, axes) if any(shift) else h
+        h = h.roll(tuple(-s for s in shift), axes) if any(shift) else h
         qk, v = split_windows(self.qkv(h).unflatten(-1, (3, self.heads, -1)), sizes).split_with_sizes((2, 1))
-        y = join_windows(self._attend(qk, v[0], tokens, shift), sizes, filled)
+        y = join_windows(self._attend(qk, v[0], tokens), sizes, filled)
         y = y.roll(shift, axes) if any(shift) else y
-        mixed: Tensor = self.out(crop(y, tokens.shape))
+        mixed: Tensor = self.out(crop(y, shape))
         return mixed
 
-    def _attend(self, qk: Tensor, v: Tensor, tokens: Box, shift: Sizes) -> Float[Tensor, "B W H n D"]:
+    def _attend(self, qk: Tensor, v: Tensor, tokens: Tokens) -> Float[Tensor, "B W H n D"]:
         q, k = rms_norm(qk, qk.shape[-1:], eps=1e-6)
-        bias, mask = self.bias(tokens, v), walls_mask(tokens, self.window, shift, v.dtype, v.device)
+        bias, mask = self.bias(tokens, v), walls_mask(*tokens, self.window, v.dtype, v.device, shifted=self.shifted)
         sharpness = self.sharpness.clamp(max=log(100.0)).exp() / v.shape[-1]
         logits = (q * sharpness) @ k.mT + (bias if mask is None else bias + mask)
         return torch.softmax(logits, -1) @ v
 
-    def bias(self, tokens: Box, like: Tensor) -> Float[Tensor, "H n n"]:
+    def bias(self, tokens: Tokens, like: Tensor) -> Float[Tensor, "H n n"]:
         """16 sigmoid of the network of each distance."""
-        coordinates, index = distances(tokens, self.window, like.dtype, like.device)
+        coordinates, index = distances(*tokens, self.window, like.dtype, like.device)
         values = 16 * torch.sigmoid(self.bias_out(relu(self.bias_in(coordinates))))
         side = round(len(index) ** 0.5)
         return values.mT.index_select(1, index).view(self.heads, side, side)

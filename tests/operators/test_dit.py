@@ -133,7 +133,7 @@ def test_turned_products_depend_on_distances_around_the_circle() -> None:
     logits = (rotate(q.expand(7, 1, 6), by) @ rotate(k.expand(7, 1, 6), by).permute(1, 2, 0)).squeeze()
     for i in range(7):
         torch.testing.assert_close(logits[i], logits[0].roll(i))
-    assert _turns(box(7), 3, torch.float64, torch.device("cpu"))[0].shape == (7, 1, 6)
+    assert _turns(box(7), (1,), 3, torch.float64, torch.device("cpu"))[0].shape == (7, 1, 6)
 
 
 @pytest.mark.parametrize("shape", [(6,), (3, 8), (3, 4, 2)])

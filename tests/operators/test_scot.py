@@ -13,7 +13,7 @@ from surrogates.contracts import Operator
 from surrogates.domains import Box
 from surrogates.operators.scot import ScOT
 from surrogates.operators.swin import ConvNeXt, SwinLayer, convolve, identity_kernel
-from surrogates.operators.windows import WindowAttention, crop, fill, join_windows, split_windows, window_of
+from surrogates.operators.windows import Tokens, WindowAttention, crop, fill, join_windows, split_windows, window_of
 
 
 def small(cin: int = 2, cout: int = 1, embedding: int = 0, **options) -> ScOT:
@@ -64,12 +64,12 @@ def unit(u: Tensor) -> Tensor:
     return u / (u.square().sum(-1, keepdim=True) + u.shape[-1] * 1e-6).sqrt()
 
 
-def by_loops(f: WindowAttention, h: Tensor, tokens: Box) -> Tensor:
+def by_loops(f: WindowAttention, h: Tensor, tokens: Tokens) -> Tensor:
     """Token by token: which others stand in its window, and what it takes from them."""
-    wrap = [kind == "periodic" for kind in tokens.boundary]
+    wrap = tokens.periodic
     size = [window_of(n, w, p) for n, w, p in zip(tokens.shape, f.window, wrap, strict=True)]
     shift = [w // 2 if f.shifted and w < n else 0 for n, w in zip(tokens.shape, size, strict=True)]
-    places = list(torch.cartesian_prod(*(torch.arange(n) for n in tokens.shape)).view(-1, tokens.dim).tolist())
+    places = list(torch.cartesian_prod(*(torch.arange(n) for n in tokens.shape)).view(-1, len(tokens.shape)).tolist())
 
     def window(place: list[int]) -> tuple[int, ...]:
         """Windows begin at the shift; what lies before it belongs, on a periodic axis, to the last."""
@@ -126,7 +126,7 @@ P, W = "periodic", "wall"
 def test_the_same_as_token_by_token(shape: tuple[int, ...], window: tuple[int, ...], boundary: tuple[str, ...], shifted: bool) -> None:
     torch.manual_seed(0)
     f = drawn(WindowAttention(4, 2, window, shifted=shifted).double())
-    tokens = Box(shape, (0.0,) * len(shape), (1.0,) * len(shape), boundary)
+    tokens = Tokens(Box(shape, (0.0,) * len(shape), (1.0,) * len(shape), boundary), (1,) * len(shape))
     h = draw(1, *shape, 4)
     torch.testing.assert_close(f(h, tokens), by_loops(f, h, tokens))
 
@@ -179,7 +179,7 @@ def test_what_fills_up_is_not_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.testing.assert_close(f(x, b), before)
 
 
-def swin_by_formula(f: SwinLayer, h: Tensor, tokens: Box, gamma: Tensor, beta: Tensor, second: Tensor) -> Tensor:
+def swin_by_formula(f: SwinLayer, h: Tensor, tokens: Tokens, gamma: Tensor, beta: Tensor, second: Tensor) -> Tensor:
     c = h.shape[-1]
     h = h + (f.gains[0] + gamma) * layer_norm(f.attention(h, tokens), (c,)) + f.shifts[0] + beta
     m = f.outer(nn.functional.gelu(f.inner(h)))
@@ -197,7 +197,7 @@ def convnext_by_formula(f: ConvNeXt, h: Tensor, gamma: Tensor, beta: Tensor, gat
 def test_the_whole_net_put_together_by_hand() -> None:
     """A periodic line, two levels, an embedding."""
     f, b, x, e = small(2, 3, 4, patch=(2,), depths=(2, 1), positions=0), box(32), draw(2, 2, 32), draw(2, 4)
-    fine, coarse = box(16), box(8)
+    fine, coarse = Tokens(b, (2,)), Tokens(b, (4,))
     by = [(q.out(nn.functional.silu(q.hidden(e)))).view(2, -1, 3, q.channels)[:, :, :, None] for q in f.film]
     h = f.embed_norm(x.mT.reshape(2, 16, 4) @ f.embed.weight.T + f.embed.bias)
     for i in range(2):
@@ -216,7 +216,7 @@ def test_the_whole_net_put_together_by_hand() -> None:
 @pytest.mark.parametrize("shape", [(5,), (4, 6), (3, 4, 5)])
 def test_the_last_convolution_starts_as_the_identity(shape: tuple[int, ...]) -> None:
     u = draw(2, 3, *shape)
-    torch.testing.assert_close(convolve(u, identity_kernel(3, 5, len(shape)).double(), box(*shape)), u)
+    torch.testing.assert_close(convolve(u, identity_kernel(3, 5, len(shape)).double(), (True,) * len(shape)), u)
     assert len({tuple(k.shape) for k in (ScOT(3, 3, patch=(2,) * len(shape)).smooth, identity_kernel(3, 5, len(shape)))}) == 1
 
 
