@@ -59,8 +59,8 @@ class Transolver(nn.Module):
     sees (see `points`), one number or one an axis; 0 for a map of values alone, which commutes with translations of a periodic box.
     gradient: whether it sees the gradient of what it is given: by spectra and differences on a box, least squares on a mesh.
     kernel: points an axis, odd, in the neighbourhood that a block sees; 1 for none, more on a `Box` with equal cells only.
-    Several meshes are filled up to the longest, so batch those of like size. Compiled whole on a box and on one mesh; to count members breaks
-    the graph, and so does the gradient on a box (`Box.derivative` asks a type for its complex one, which a compiler cannot).
+    Several meshes are filled up to the longest, so batch those of like size. Compiled whole on a
+    box and on one mesh; to count members breaks the graph, and so does the gradient (of a box: a type's complex one; of a mesh: a lock).
     Raises ValueError for impossible numbers.
     """
 
