@@ -101,6 +101,10 @@ def test_a_graph_is_made_once_and_forgotten_with_its_mesh() -> None:
     assert graph(mesh, torch.float32, CPU) is g and graph(mesh, torch.float64, CPU) is not g
     x = torch.randn(9, 2, requires_grad=True)
     aggregate(g, gather_senders(g, x).square(), mean=True).sum().backward()  # made under inference, yet fit for training
+    other = Mesh.from_nearest(torch.rand(9, 2), 3)
+    f = lambda x: aggregate(graph(other, torch.float32, CPU), gather_senders(graph(other, torch.float32, CPU), x), mean=True)  # noqa: E731
+    _, t = torch.func.jvp(f, (x.detach(),), (x.detach(),))  # made under a derivative, and used after it
+    torch.testing.assert_close(t, f(x))
     last = weakref.ref(g)
     del mesh, g
     gc.collect()
