@@ -109,13 +109,13 @@ def _summary(result: Mapping[str, Any] | None) -> float:
 
 
 def pending(out: Path, all_plans: list[Plan]) -> list[Any]:
-    """The runs to make now: rates that were not tried, then seeds of the networks whose rate is known."""
+    """The runs to make now: rates that were not tried and networks whose rate is known, the first seed of all before the second of any."""
     runs = []
     for plan in all_plans:
         for label in plan.networks:
             lr = best_rate(out, plan, label)
             runs += [r for r in (plan.scans(label) if lr is None else plan.finals(label, lr)) if stored(out, r) is None]
-    return runs
+    return sorted(runs, key=lambda run: (run.split == "test", run.seed))
 
 
 def work(run: Any, out: str, device: str, threads: int) -> str:

@@ -20,6 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from train import build, silent
 
 from surrogates.surrogate import Surrogate
+from surrogates.train.optimiser import Optimiser
 
 if TYPE_CHECKING:
     from compare import Plan
@@ -84,7 +85,7 @@ def training(task: Task, surrogate: Surrogate) -> Callable[[], object]:
     device = next(surrogate.parameters()).device
     past, future, conditions = task.training(0, 0, surrogate.bundle)
     past, future, conditions = past.to(device), future.to(device), conditions.to(device)
-    optimiser = torch.optim.Adam(surrogate.parameters(), lr=0.0, fused=True)
+    optimiser = Optimiser(lr=1e-12).build(surrogate.parameters())
 
     def run() -> None:
         optimiser.zero_grad()

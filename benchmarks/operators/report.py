@@ -35,14 +35,14 @@ def write(out: Path, plans: list[Plan], failed: list[str]) -> None:
 
 
 def collect(out: Path, plan: Plan) -> list[Row]:
-    """One row a network whose runs are complete and one a baseline and test case, the least error first."""
+    """One row a network that has results, one a baseline, for each test case; the least error first."""
     costs = _read(out / f"costs-{plan.task}.json").get("rows", {})
     rows: list[Row] = []
     for label in plan.networks:
         lr = best_rate(out, plan, label)
         results = [] if lr is None else [stored(out, run) for run in plan.finals(label, lr)]
         done = [r for r in results if r is not None]
-        if len(done) != len(results) or not done:
+        if not done:
             continue
         for case in done[0]["scores"]:
             scores = [r["scores"][case] for r in done]
@@ -77,12 +77,12 @@ def table(out: Path, plan: Plan, rows: list[Row]) -> str:
     for case in dict.fromkeys(r["case"] for r in rows):
         here = [r for r in rows if r["case"] == case]
         leads = list(here[0]["error"])
-        head = ["network", "parameters", "MFLOP", *(f"error at {n}" for n in leads), "mean error", "seeds", "time to .8", "failed"]
+        head = ["network", "parameters", "MFLOP", *(f"error at {n}" for n in leads), "mean error", "of seeds", "time to .8", "failed"]
         head += ["lr", "ms a step", f"ms a step of {batch}", "ms a training step", "MB"]
         lines = [head, ["---"] * len(head)]
         for r in here:
             errors = [_number(r["error"][n]) for n in leads]
-            spread = "" if r.get("baseline") else "{:.3g} to {:.3g}".format(*r["range"])
+            spread = "" if r.get("baseline") else "{}: {:.3g} to {:.3g}".format(r["seeds"], *r["range"])
             cells = [r["network"], r.get("parameters", ""), _number(r.get("flops", math.nan) / 1e6), *errors, _number(r["summary"])]
             cells += [spread, _number(r["time"]), r["failed"], r.get("lr", "")]
             cells += [_number(r.get(k, math.nan)) for k in ("step ms", "batch step ms", "train ms", "memory MB")]

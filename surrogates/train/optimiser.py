@@ -43,5 +43,7 @@ class Optimiser:
         return self.lr * (self.floor + (1 - self.floor) * (1 + cos(pi * min(phase, 1.0))) / 2)
 
     def build(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-        """One fused kernel for all parameters, real ones throughout."""
-        return torch.optim.AdamW(list(parameters), lr=self.lr, weight_decay=self.weight_decay, fused=True)
+        """One fused kernel for all parameters, where they are real: complex ones, as peers have them, know no such kernel."""
+        every = list(parameters)
+        fused = not any(p.is_complex() for p in every)
+        return torch.optim.AdamW(every, lr=self.lr, weight_decay=self.weight_decay, fused=fused)
