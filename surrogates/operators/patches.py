@@ -35,13 +35,18 @@ def tokens_of(box: Box, size: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(-(-n // p) for n, p in zip(box.shape, size, strict=True))
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def token_positions(
     box: Box, size: tuple[int, ...], harmonics: tuple[int, ...], dtype: torch.dtype, device: torch.device
 ) -> Float[Tensor, "*T P"]:
     """`positions` of the patches: of the first point of each on a periodic axis, of its centre between walls."""
-    seen: Tensor = positions(box.with_shape(tokens_of(box, size)), harmonics, dtype, device)
-    return seen
+    return _token_positions(box, size, harmonics, dtype, device)[0]
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def _token_positions(
+    box: Box, size: tuple[int, ...], harmonics: tuple[int, ...], dtype: torch.dtype, device: torch.device
+) -> tuple[Tensor]:  # a compiler would take the sizes of a tensor alone for variables
+    return (positions(box.with_shape(tokens_of(box, size)), harmonics, dtype, device),)
 
 
 def check_patch(size: tuple[int, ...]) -> None:
