@@ -230,8 +230,9 @@ class Mesh:
         return self.markers == self.names.index(name) + 1
 
     def to(self, device: torch.device | str) -> Mesh:
-        """The same on `device`."""
-        if self.points.device == torch.device(device):
+        """The same on `device`; itself, with all that networks keep of it, where it is there already."""
+        here, there = self.points.device, torch.device(device)
+        if here.type == there.type and there.index in (None, here.index):
             return self
         names = [field.name for field in fields(self)]
         moved: dict[str, Any] = {name: getattr(self, name).to(device) for name in names if isinstance(getattr(self, name), Tensor)}

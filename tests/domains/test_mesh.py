@@ -140,6 +140,15 @@ def test_boundaries_have_names() -> None:
     assert both.markers.tolist() == [1, 2]
 
 
+def test_it_moves_between_devices() -> None:
+    mesh = cube(2)
+    assert mesh.to("cpu") is mesh
+    if torch.cuda.is_available():
+        there = mesh.to("cuda")
+        assert there.to("cuda") is there and there.relative.is_cuda
+        assert_same(there.to("cpu"), mesh)
+
+
 def test_one_node_and_parts_that_nothing_joins() -> None:
     one = Mesh.from_nearest([[0.3, 0.4]], 5)
     assert one.edges.shape == (2, 0) and one.components == 1 and one.relative.shape == (0, 2)
