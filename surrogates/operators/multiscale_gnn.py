@@ -5,10 +5,14 @@
     up    on level l: exchanges within it; then l -> l + 1, where a coarse node starts as the fine node that it is
     down  l + 1 -> l, where a fine node keeps what it had on the way up; then exchanges within l
 
-Each arrow and each level has f_m and f_v of its own, with a LayerNorm at their ends. A node sees `layers` edges far on every level, and
+Each arrow and each level has f_m and f_v of its own. A node sees `layers` edges far on every level, and
 an edge of level l spans about 2^l of the mesh, so a few exchanges see a whole domain that message passing on one mesh would cross in
 as many steps as it has edges across. The levels (`mesh_levels`) follow the mesh's refinement and connections, and are made once a mesh.
 An embedding acts by FiLM at the nodes: h + (1 + gamma) f_v([h, (1 + gamma') mean m]) + beta.
+
+There are no norms, and f_v starts at zero. A LayerNorm at the end of f_m and f_v, as in the sources, takes away how large a difference
+between neighbours is, which is what a flux is made of: with 30 000 parameters on advection of waves by a velocity in the embedding the
+increment's error fell to .98 of its size in 200 steps with them, to .42 without.
 
 Source: Oskarsson, Landelius, Lindsten, Graph-based Neural Weather Prediction for Limited Area Modeling, 2023,
 https://arxiv.org/abs/2309.17370 (Hi-LAM), and Fortunato et al., MultiScale MeshGraphNets, 2022, https://arxiv.org/abs/2210.00612.
@@ -64,7 +68,7 @@ class MultiscaleGNN(nn.Module):
             raise ValueError(f"length must be positive or None, got {length}")
         self.in_channels, self.out_channels, self.embedding, self.dim = in_channels, out_channels, embedding, dim
         self.levels, self.layers, self.view = levels, layers, View(tuple(boundaries), length)
-        self.encode = Perceptron((in_channels + len(boundaries),), width, width, 1)
+        self.encode = Perceptron((in_channels + len(boundaries),), width, width, 1, norm=False)
         within, between = layers * (2 * levels + 1), 2 * levels
         self.blocks = nn.ModuleList(Exchange(width, dim + 1) for _ in range(within + between))
         self.film = FiLM(embedding, width, within + between) if embedding else None
@@ -114,8 +118,10 @@ class Exchange(nn.Module):
 
     def __init__(self, width: int, known: int) -> None:
         super().__init__()
-        self.message = Perceptron((known, width, width), width, width, 1)
-        self.update = Perceptron((width, width), width, width, 1)
+        self.message = Perceptron((known, width, width), width, width, 1, norm=False)
+        self.update = Perceptron((width, width), width, width, 1, norm=False)
+        for p in self.update.layers.parameters():
+            nn.init.zeros_(p)
 
     def forward(
         self, sources: Float[Tensor, "source B C"], h: Float[Tensor, "node B C"], links: Links, modulation: tuple[Tensor, ...]
