@@ -17,6 +17,8 @@ import math
 import multiprocessing
 import os
 import sys
+import threading
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
@@ -134,11 +136,22 @@ def work(run: Any, out: str, device: str, threads: int) -> str:
     return f"{run.name}: {_summary(result):.4g} ({result['train seconds']:.0f} s)"
 
 
+def leave_with(parent: int) -> None:
+    """A worker whose parent is gone has nobody to work for."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1.0)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 def carry_out(out: Path, all_plans: list[Plan], workers: int, device: str, say: Callable[[str], None]) -> list[str]:
     """All pending runs, and those that follow from them; returns what failed, by name and reason."""
     context, failed = multiprocessing.get_context("spawn"), {}
     threads = max(1, (os.cpu_count() or 1) // workers)
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+    with ProcessPoolExecutor(workers, context, initializer=leave_with, initargs=(os.getpid(),)) as pool:
         while runs := [r for r in pending(out, all_plans) if r.name not in failed]:
             say(f"{len(runs)} runs to make now")
             jobs = {pool.submit(work, run, str(out), device, threads): run for run in runs}

@@ -12,7 +12,7 @@ frequencies are set to our whole multiples, its second matrix before the pooling
 layer behind its position features to zero, as ours behind the harmonics; both still compute them. The decoders differ (theirs has a group
 norm and a grouped convolution): both are timed, neither is compared.
 
-One thread is timed by processor time. Peak memory is what five calls add to the largest resident size of a fresh process (Linux), or the
+One thread is timed by processor time. Peak memory is what two calls add to the largest resident size of a fresh process (Linux), or the
 allocator's peak on a GPU.
 """
 
@@ -162,12 +162,12 @@ def synchronise(device: str) -> None:
 
 
 def peak(options: argparse.Namespace) -> float:
-    """MB that five calls of one case of one network add to the peak so far."""
+    """MB that two calls of one case of one network add to the peak so far."""
     name, case = options.peak.split(" ", 1)
     network, call = pair(options.original, options.device)[name]
     run = prepare(case, network, call, torch.randn(options.rows, FRAMES, GRID, GRID, device=options.device))
     before = resident(options.device)
-    for _ in range(5):
+    for _ in range(2):
         run()
     return resident(options.device) - before
 

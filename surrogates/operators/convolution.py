@@ -21,13 +21,13 @@ from math import prod
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.autograd import forward_ad
 from torch.nn.functional import conv2d, conv3d, conv_transpose2d, conv_transpose3d, gelu, group_norm, relu, silu
 
 from surrogates.domains import Box
 from surrogates.domains.box import PERIODIC
 from surrogates.errors import nearest
-from surrogates.operators.padding import WALLS, extend, image
+from surrogates.operators.padding import WALLS, extend, forward_mode, image
+from surrogates.operators.pointwise import affine
 from surrogates.operators.positions import positions as harmonics_of
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"gelu": gelu, "relu": relu, "silu": silu}
@@ -45,6 +45,8 @@ class Convolution(nn.Module):
 
     def forward(self, u: Float[Tensor, "B Cin *S"], rules: tuple[str, ...]) -> Float[Tensor, "B Cout *Z"]:
         """`rules` from `padding.sides`."""
+        if max(self.kernel) == max(self.stride) == 1:
+            return affine(u.movedim(1, -1), self.weight.flatten(1), self.bias).movedim(-1, 1)
         pads, inside = [], []  # ours, and zeros that the convolution adds by itself
         for n, k, d, s, rule in zip(u.shape[2:], self.kernel, self.dilation, self.stride, rules, strict=True):
             reach = d * (k - 1)
@@ -100,11 +102,6 @@ class Norm(nn.Module):
         variance, mean = torch.var_mean(u, tuple(range(1, u.ndim)), correction=0, keepdim=True)  # its own derivative wants channels first
         y = modulate((u - mean) * (variance + 1e-5).rsqrt(), self.weight[None], self.bias[None])
         return modulate(y, gain, shift)
-
-
-def forward_mode() -> bool:
-    """Whether a Jacobian-vector product is being taken, which some fused kernels have no derivative for."""
-    return forward_ad._current_level >= 0
 
 
 def modulate(

@@ -32,7 +32,7 @@ from surrogates.domains.box import PERIODIC
 from surrogates.operators.attention import attention
 from surrogates.operators.checks import check_box, check_counts, check_walls, per_axis
 from surrogates.operators.film import FiLM
-from surrogates.operators.patches import check_patch, from_patches, multiples_near, to_patches, token_positions, tokens_of
+from surrogates.operators.patches import check_patch, from_patches, multiples_near, to_patches, token_positions, tokens_of, with_sizes
 from surrogates.operators.pointwise import Pointwise
 from surrogates.operators.rotary import Turns, axial_waves, rotate, turns
 from surrogates.record import recorded
@@ -96,7 +96,7 @@ class DiT(nn.Module):
             if n % p:
                 raise ValueError(f"axis {name} has {n} points, which patches of {p} do not fill; use {multiples_near(n, p)} points there")
         tokens = tokens_of(box, self.patch)
-        h = self.embed(to_patches(x.movedim(1, -1), self.patch))
+        h = self.embed(to_patches(with_sizes(x, box).movedim(1, -1), self.patch))
         if self.place is not None:
             h = h + self.place(token_positions(box, self.patch, self.positions, x.dtype, x.device))
         h = h.flatten(1, -2)

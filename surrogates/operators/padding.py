@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from surrogates.domains import Box
 from surrogates.domains.box import PERIODIC
@@ -38,15 +39,41 @@ def image(x: Float[Tensor, "B C *X"]) -> Float[Tensor, "B C *S"]:
 
 def extend(u: Float[Tensor, "B C *S"], pads: Pads, rules: tuple[str, ...]) -> Float[Tensor, "B C *Z"]:
     """u with pads[a] = (before, after) more points on axis a; any number of them, on any length of axis."""
-    if not any(map(any, pads)):
+    axes = sum(map(any, pads))
+    if not axes:
         return u
-    if torch.is_grad_enabled() and u.requires_grad and not torch.compiler.is_compiling():
+    if torch.compiler.is_compiling():
+        return _joined(u, pads, rules)
+    if torch.is_grad_enabled() and u.requires_grad:
         longer: Tensor = _Extend.apply(u, pads, rules)  # type: ignore[no-untyped-call]
         return longer
-    return _extend(u, pads, rules)
+    return _joined(u, pads, rules) if axes == 1 or forward_mode() else _written(u, pads, rules)
 
 
-def _extend(u: Tensor, pads: Pads, rules: tuple[str, ...]) -> Tensor:
+def forward_mode() -> bool:
+    """Whether a Jacobian-vector product is being taken, which some fused kernels have no derivative for."""
+    return forward_ad._current_level >= 0
+
+
+def _written(u: Tensor, pads: Pads, rules: tuple[str, ...]) -> Tensor:
+    """Into one new field: the inside, then the ends axis by axis, corners included."""
+    long = (n + before + after for n, (before, after) in zip(u.shape[2:], pads, strict=True))
+    views = [u.new_empty(len(u), *long, u.shape[1]).movedim(-1, 1)]
+    for d in reversed(range(2, u.ndim)):
+        views.append(views[-1].narrow(d, pads[d - 2][0], u.shape[d]))
+    out = views[0]
+    views.pop().copy_(u)
+    for d, ((before, after), rule) in enumerate(zip(pads, rules, strict=True), start=2):
+        v, n = views.pop(), u.shape[d]
+        if before or after:
+            first, last = _ends(v.narrow(d, before, n), d, before, after, rule)
+            v.narrow(d, 0, before).copy_(first)
+            v.narrow(d, before + n, after).copy_(last)
+    return out
+
+
+def _joined(u: Tensor, pads: Pads, rules: tuple[str, ...]) -> Tensor:
+    """The same by joining parts axis by axis: all copied once an axis, which compilers and one axis do not mind."""
     for d, ((before, after), rule) in enumerate(zip(pads, rules, strict=True), start=2):
         if before or after:
             first, last = _ends(u, d, before, after, rule)
@@ -67,7 +94,7 @@ def _ends(u: Tensor, d: int, before: int, after: int, rule: str) -> tuple[Tensor
 
 
 def _fold(g: Tensor, pads: Pads, rules: tuple[str, ...]) -> Tensor:
-    """The transpose of `_extend`."""
+    """The transpose."""
     for d, ((before, after), rule) in enumerate(zip(pads, rules, strict=True), start=2):
         if not (before or after):
             continue
@@ -99,13 +126,13 @@ def _sources(begin: int, end: int, n: int, rule: str, device: torch.device) -> T
 
 
 class _Extend(torch.autograd.Function):
-    """`_extend`, differentiable any number of times and in both directions."""
+    """P, differentiable any number of times and in both directions."""
 
     generate_vmap_rule = True
 
     @staticmethod
     def forward(u: Tensor, pads: Pads, rules: tuple[str, ...]) -> Tensor:
-        return _extend(u, pads, rules)
+        return _joined(u, pads, rules) if sum(map(any, pads)) == 1 else _written(u, pads, rules)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -117,11 +144,11 @@ class _Extend(torch.autograd.Function):
 
     @staticmethod
     def jvp(ctx: Any, t: Tensor, *_: None) -> Tensor:
-        return _extend(t, ctx.pads, ctx.rules)
+        return _joined(t, ctx.pads, ctx.rules)
 
 
 class _Fold(torch.autograd.Function):
-    """`_fold`, whose own transpose is `_extend`."""
+    """The transpose of P, whose own is P."""
 
     generate_vmap_rule = True
 

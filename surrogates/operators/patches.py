@@ -35,6 +35,16 @@ def tokens_of(box: Box, size: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(-(-n // p) for n, p in zip(box.shape, size, strict=True))
 
 
+def with_sizes(x: Float[Tensor, "B C *X"], box: Box) -> Float[Tensor, "B C *X"]:
+    """x itself. A compiler learns that its sizes are those of the box: it then compiles for each grid, and not once, slowly, for all."""
+    return x.reshape(*x.shape[:2], *_shape(box))
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def _shape(box: Box) -> tuple[int, ...]:
+    return box.shape
+
+
 def token_positions(
     box: Box, size: tuple[int, ...], harmonics: tuple[int, ...], dtype: torch.dtype, device: torch.device
 ) -> Float[Tensor, "*T P"]:

@@ -27,7 +27,7 @@ from surrogates.domains import Box
 from surrogates.domains.box import PERIODIC
 from surrogates.operators.checks import check_box, check_counts, check_walls, per_axis
 from surrogates.operators.film import FiLM
-from surrogates.operators.patches import check_patch, from_patches, to_patches, token_positions
+from surrogates.operators.patches import check_patch, from_patches, to_patches, token_positions, with_sizes
 from surrogates.operators.pointwise import Pointwise
 from surrogates.operators.swin import ConvNeXt, Expand, Merge, Modulation, SwinLayer, convolve, identity_kernel
 from surrogates.operators.windows import Tokens, crop, fill, window_of
@@ -110,7 +110,7 @@ class ScOT(nn.Module):
         levels = self._levels(box)
         nothing: Iterator[Modulation] = repeat((None, None, None))
         modulations = [nothing] * len(levels) if self.film is None else [iter(film(embedding)) for film in self.film]
-        h = self._tokens(x, levels[0])
+        h = self._tokens(with_sizes(x, box), levels[0])
         kept = []
         for level, tokens in enumerate(levels):
             h = self._run(self.down[level], h, tokens, modulations[level])

@@ -33,12 +33,11 @@ from surrogates.operators.convolution import (
     check_convolutional,
     check_halvings,
     fields,
-    forward_mode,
     images,
     modulate,
 )
 from surrogates.operators.film import FiLMs
-from surrogates.operators.padding import sides
+from surrogates.operators.padding import forward_mode, sides
 from surrogates.record import recorded
 
 Modulation = tuple[Tensor | None, ...]
