@@ -37,7 +37,8 @@ def tokens_of(box: Box, size: tuple[int, ...]) -> tuple[int, ...]:
 
 def with_sizes(x: Float[Tensor, "B C *X"], box: Box) -> Float[Tensor, "B C *X"]:
     """x itself. A compiler learns that its sizes are those of the box: it then compiles for each grid, and not once, slowly, for all."""
-    return x.reshape(*x.shape[:2], *_shape(box))
+    shape: tuple[int, ...] = _shape(box)
+    return x.reshape(*x.shape[:2], *shape)
 
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
