@@ -50,7 +50,8 @@ def token_positions(
     box: Box, size: tuple[int, ...], harmonics: tuple[int, ...], dtype: torch.dtype, device: torch.device
 ) -> Float[Tensor, "*T P"]:
     """`positions` of the patches: of the first point of each on a periodic axis, of its centre between walls."""
-    return _token_positions(box, size, harmonics, dtype, device)[0]
+    seen: tuple[Tensor] = _token_positions(box, size, harmonics, dtype, device)
+    return seen[0]
 
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
