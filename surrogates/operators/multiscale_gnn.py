@@ -5,14 +5,14 @@
     up    on level l: exchanges within it; then l -> l + 1, where a coarse node starts as the fine node that it is
     down  l + 1 -> l, where a fine node keeps what it had on the way up; then exchanges within l
 
-Each arrow and each level has f_m and f_v of its own. A node sees `layers` edges far on every level, and
-an edge of level l spans about 2^l of the mesh, so a few exchanges see a whole domain that message passing on one mesh would cross in
-as many steps as it has edges across. The levels (`mesh_levels`) follow the mesh's refinement and connections, and are made once a mesh.
-An embedding acts by FiLM at the nodes: h + (1 + gamma) f_v([h, (1 + gamma') mean m]) + beta.
+Each arrow and each level has f_m and f_v of its own. A node sees `layers` edges far on every level, and an edge of level l spans about
+2^l of the mesh, so a few exchanges see a whole domain that message passing on one mesh would cross in as many steps as it has edges
+across. The levels (`mesh_levels`) follow the mesh's refinement and connections, and are made once a mesh. An embedding acts by FiLM at
+the nodes: h + (1 + gamma) f_v([h, (1 + gamma') mean m]) + beta.
 
 There are no norms, and f_v starts at zero. A LayerNorm at the end of f_m and f_v, as in the sources, takes away how large a difference
-between neighbours is, which is what a flux is made of: with 30 000 parameters on advection of waves by a velocity in the embedding the
-increment's error fell to .98 of its size in 200 steps with them, to .42 without.
+between neighbours is, which is what a flux is made of: with 30 000 parameters, on waves advected by a velocity in the embedding, 200 steps
+of Adam at a rate of .01 left .98 of the increment unexplained with them, .42 without; at .003 300 steps left .95, 200 steps .75.
 
 Source: Oskarsson, Landelius, Lindsten, Graph-based Neural Weather Prediction for Limited Area Modeling, 2023,
 https://arxiv.org/abs/2309.17370 (Hi-LAM), and Fortunato et al., MultiScale MeshGraphNets, 2022, https://arxiv.org/abs/2210.00612.
