@@ -18,6 +18,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 import surrogates
+from surrogates.contracts import Domain
+from surrogates.domains import Box
 from surrogates.record import construct, describe
 from surrogates.surrogate import Surrogate
 
@@ -91,7 +93,6 @@ def read_config(path: Path) -> dict[str, Any]:
 
 def card(surrogate: Surrogate, config: Mapping[str, Any]) -> str:
     """What a person wants to know before using it."""
-    box = surrogate.domain
     rows = [f"| {f.name} | {', '.join(f.channels)} | {f.units} |" for f in surrogate.fields]
     parts = {k: type(getattr(surrogate, k)).__name__ for k in ("operator", "refiner", "constraint") if getattr(surrogate, k) is not None}
     sizes = ", ".join(f"{k} `{v}`" for k, v in parts.items())
@@ -105,7 +106,7 @@ def card(surrogate: Surrogate, config: Mapping[str, Any]) -> str:
         "| --- | --- | --- |",
         *rows,
         "",
-        f"Domain: {' x '.join(map(str, box.shape))} points on {box.lower} to {box.upper} ({box.units}), {', '.join(box.boundary)}.",
+        f"Domain: {_where(surrogate.domain)}.",
         f"Conditioned on: {', '.join(surrogate.parameters_used) or 'nothing'}.",
         f"Statistics (state mean, std): {surrogate.normaliser.state_mean.tolist()}, {surrogate.normaliser.state_std.tolist()}.",
         "",
@@ -117,6 +118,13 @@ def card(surrogate: Surrogate, config: Mapping[str, Any]) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _where(domain: Domain) -> str:
+    if isinstance(domain, Box):
+        points = " x ".join(map(str, domain.shape))
+        return f"{points} points on {domain.lower} to {domain.upper} ({domain.units}), {', '.join(domain.boundary)}"
+    return repr(domain)
 
 
 def _write(path: Path, text: str) -> None:

@@ -1,4 +1,4 @@
-"""The laws of `laws.py`, held to every Step, Operator, Constraint, Domain and Metric there is."""
+"""The laws of `laws.py`, held to every Step, Constraint, Domain and Metric there is; operators/test_every_network.py has the Operators."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from laws import constraint_laws, domain_laws, metric_laws, operator_laws, step_laws
+from laws import constraint_laws, domain_laws, metric_laws, step_laws
+from networks import cloud
 from torch import Tensor, nn
 
 from surrogates.constraints import ConservedIntegral, DivergenceFree, InOrder
 from surrogates.contracts import Conditions, Noise
-from surrogates.domains import Box
+from surrogates.domains import Box, Mesh, Sphere
 from surrogates.fields import Field, Fields
 from surrogates.metrics.standard import standard
 from surrogates.noise import SeededNoise
 from surrogates.operators import FNO
-from surrogates.operators.neuralop import NeuralOperator
 from surrogates.pde import Burgers, KdV, Kolmogorov, KuramotoSivashinsky, PassiveScalar, Persistence
 from surrogates.refine import FEATURES, Exponential, FlowMatching, PDERefiner, ab2, euler, heun
 from surrogates.surrogate import Surrogate
@@ -106,24 +106,6 @@ def test_a_purely_generative_surrogate() -> None:
         step_laws(surrogate.eval(), random(3, 1, 2, 16, 16), conditions(PLANE), seeded, rounding=2e-5)
 
 
-@pytest.mark.parametrize("embedding", [0, 3])
-@pytest.mark.parametrize("box", [LINE, PLANE, Box.periodic((6, 8, 7), (1.0, 2.0, 3.0))])
-def test_fno(box: Box, embedding: int) -> None:
-    modes = (*(5 for _ in box.shape[1:]), 3)
-    torch.manual_seed(0)
-    operator = FNO(2, 3, embedding, width=6, modes=modes, layers=2).double()
-    e = random(3, embedding, dtype=torch.float64) if embedding else None
-    with torch.no_grad():
-        operator_laws(operator, random(3, 2, *box.shape, dtype=torch.float64), box, e, rounding=1e-11)
-
-
-@pytest.mark.parametrize("model", ["FNO", "TFNO", "UNO"])
-def test_neuraloperator(model: str) -> None:
-    operator = NeuralOperator(2, 1, 0, model=model, modes=(6, 6), width=8, layers=4).eval()
-    with torch.no_grad():
-        operator_laws(operator, random(2, 2, 16, 16), PLANE, None, rounding=1e-5)
-
-
 LAWS = {
     "divergence": lambda f: DivergenceFree(f),
     "integral": lambda f: ConservedIntegral(f, "velocity"),
@@ -145,6 +127,11 @@ def test_constraints(name: str, dtype: torch.dtype, rounding: float) -> None:
 )
 def test_boxes(box: Box) -> None:
     domain_laws(box)
+
+
+@pytest.mark.parametrize("domain", [Sphere((6, 12)), Sphere((7, 9), "poles", radius=3.0), Sphere((5, 8), "legendre-gauss"), cloud(12)])
+def test_spheres_and_meshes(domain: Sphere | Mesh) -> None:
+    domain_laws(domain)
 
 
 @pytest.mark.parametrize("members", [1, 5])

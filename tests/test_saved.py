@@ -13,11 +13,11 @@ from safetensors.torch import load_file, save_file
 
 from surrogates.constraints import ConservedIntegral, DivergenceFree, InOrder
 from surrogates.contracts import Conditions
-from surrogates.domains import Box
+from surrogates.domains import Box, Mesh, Sphere
 from surrogates.fields import Field, Fields
 from surrogates.noise import SeededNoise
 from surrogates.normalise import Normaliser
-from surrogates.operators import FNO
+from surrogates.operators import FNO, MPPDE, MeshGraphNet, SphericalFNO
 from surrogates.refine import FEATURES, Exponential, FlowMatching, PDERefiner, VariancePreserving, heun
 from surrogates.rollout import rollout
 from surrogates.saved import CARD, CONFIG, WEIGHTS, load, save
@@ -200,3 +200,31 @@ def test_folders_that_are_not_whole_or_not_ours_are_named(folder: Path, tmp_path
     (tmp_path / "file").write_text("")
     with pytest.raises(FileExistsError, match="is a file"):
         save(surrogate(), tmp_path / "file")
+
+
+MESH = Mesh.from_cells([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 1.0]], [[0, 1, 2], [1, 3, 2]], units="m")
+
+
+@pytest.mark.parametrize(
+    ("domain", "network"),
+    [
+        (Sphere((6, 12)), SphericalFNO(3, 3, width=4, degrees=4, layers=1)),
+        (MESH, MeshGraphNet(3, 3, width=4, layers=1)),
+    ],
+)
+def test_a_surrogate_on_a_sphere_or_a_mesh_is_stored_and_steps_as_before(tmp_path: Path, domain: Sphere | Mesh, network: Any) -> None:
+    made = Surrogate(FIELDS, domain, 0.1, operator=network)
+    save(made, tmp_path / "one")
+    again, time = load(tmp_path / "one"), torch.zeros(2, dtype=torch.float64)
+    past, where = torch.randn(2, 1, 3, *domain.shape), Conditions(domain, time, time + 0.1, torch.zeros(2, 0))
+    assert type(again.domain) is type(domain) and type(domain).__name__ in (tmp_path / "one" / CARD).read_text()
+    with torch.no_grad():
+        for a, b in zip(rollout(again, past, 3, where.after), rollout(made, past, 3, where.after), strict=True):
+            torch.testing.assert_close(a, b, rtol=0, atol=0)
+    with pytest.raises(ValueError, match="cannot run on"):
+        again.begin(torch.randn(2, 1, 3, 8, 8), Conditions(BOX, time, time + 0.1, torch.zeros(2, 0)))
+
+
+def test_an_operator_that_decodes_several_frames_asks_for_a_bundle_of_them() -> None:
+    with pytest.raises(ValueError, match="MPPDE decodes frames=3 at once but the surrogate has bundle=1; make them equal"):
+        Surrogate(FIELDS, MESH, 0.1, operator=MPPDE(3, 9, width=32, layers=1, frames=3))

@@ -109,7 +109,7 @@ class FiniteElements:
         future = torch.stack(rows)[:, None, None]
         return future, {"past": future}
 
-    def _matrices(self, mesh: Mesh, cx: float, cy: float, dt: float):  # noqa: ANN202
+    def _matrices(self, mesh: Mesh, cx: float, cy: float, dt: float):
         key = (id(mesh), cx, cy, dt)
         if key not in self._solvers:
             mass, stiffness, (ax, ay) = assemble(mesh)

@@ -19,6 +19,7 @@ from torch import nn
 from surrogates.constraints import InOrder
 from surrogates.contracts import Constraint
 from surrogates.data.module import DataModule
+from surrogates.domains import Box
 from surrogates.errors import nearest
 from surrogates.fields import Fields
 from surrogates.refine import FEATURES
@@ -119,7 +120,7 @@ def check_fit(saved: Surrogate, data: DataModule, bundle: int, where: str) -> No
             raise ValueError(
                 f"{where} was trained with {name}={have} but the data here have {name}={value}; use the same, or train another guess"
             )
-    if saved.domain.with_shape(data.domain.shape) != data.domain:
+    if not isinstance(saved.domain, Box) or saved.domain.with_shape(data.domain.shape) != data.domain:
         raise ValueError(f"{where} was trained on {saved.domain} but the data lie on {data.domain}; train another guess")
 
 

@@ -20,7 +20,17 @@ from advection import FiniteElements, Waves, assemble, periodic_mesh  # noqa: E4
 from tasks import task_of  # noqa: E402
 from train import Run, build, score, train  # noqa: E402
 
-MESH = {"nodes": 64, "meshes": 2, "batch": 2, "leads": 6, "dt": 0.05, "viscosity": 5e-4, "test_nodes": [64, 100], "rows": 2, "substeps": [2]}
+MESH = {
+    "nodes": 64,
+    "meshes": 2,
+    "batch": 2,
+    "leads": 6,
+    "dt": 0.05,
+    "viscosity": 5e-4,
+    "test_nodes": [64, 100],
+    "rows": 2,
+    "substeps": [2],
+}
 NETWORK = {"class": "MeshGraphNet", "width": 8, "layers": 1}
 
 
@@ -134,7 +144,7 @@ def test_one_command_from_nothing_to_the_table_and_again_without_work(tmp_path: 
         ({}, ("--networks", "two"), "no network 'two'"),
     ],
 )
-def test_bad_suites_are_named_before_any_work(tmp_path: Path, changes: dict, words: tuple[str, ...], message: str, capsys, monkeypatch) -> None:
+def test_bad_suites_are_named_before_any_work(tmp_path: Path, changes: dict, words: tuple, message: str, capsys, monkeypatch) -> None:
     path = suite(tmp_path / "suite.yaml", **changes)
     monkeypatch.setattr(sys, "argv", ["compare.py", "--suite", str(path), "--out", str(tmp_path / "out"), *words])
     assert compare.main() == 2
