@@ -1,4 +1,4 @@
-"""What every Step, Operator, Constraint, Domain and Metric must pass, whatever else it promises. A new one is added to `test_laws.py`, a network to `networks.py`."""
+"""What every Step, Operator, Constraint, Domain and Metric must pass. A new one is added to `test_laws.py`, a network to `networks.py`."""
 
 from __future__ import annotations
 
