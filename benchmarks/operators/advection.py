@@ -93,7 +93,7 @@ class FiniteElements:
 
     def __init__(self, viscosity: float, substeps: int = 1) -> None:
         self.viscosity, self.substeps = viscosity, substeps
-        self._solvers: dict[tuple[int, float, float, float], object] = {}
+        self._solvers: dict[tuple[Mesh, float, float, float], object] = {}
 
     def begin(self, past: Float[Tensor, "B 1 1 node"], conditions: Conditions) -> State:
         return {"past": past}
@@ -110,7 +110,7 @@ class FiniteElements:
         return future, {"past": future}
 
     def _matrices(self, mesh: Mesh, cx: float, cy: float, dt: float):
-        key = (id(mesh), cx, cy, dt)
+        key = (mesh, cx, cy, dt)
         if key not in self._solvers:
             mass, stiffness, (ax, ay) = assemble(mesh)
             rate = cx * ax + cy * ay + self.viscosity * stiffness

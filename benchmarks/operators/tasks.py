@@ -83,12 +83,14 @@ class Grid:
         row = torch.randint(len(u), (self.batch,), generator=g)
         start = torch.randint(u.shape[1] - bundle, (self.batch,), generator=g)
         window = u[row[:, None], start[:, None] + torch.arange(bundle + 1)]
-        return window[:, :1], window[:, 1:], self._conditions(self.batch)
+        names, values = self._trained
+        return window[:, :1], window[:, 1:], self._conditions(names, values[row])
 
     def cases(self, split: str) -> Iterator[Case]:
         u = from_xarray(self._open(split))
         windows = torch.cat([u[:, s : s + self.leads + 1] for s in self.starts])
-        yield Case(windows[:, :1], windows[:, 1:], self._conditions(len(windows)))
+        names, values = self.coefficients(split)
+        yield Case(windows[:, :1], windows[:, 1:], self._conditions(names, values.repeat(len(self.starts), 1)))
 
     def baselines(self) -> dict[str, Step]:
         known = {"ks": KuramotoSivashinsky, "kolmogorov": Kolmogorov}
@@ -100,15 +102,25 @@ class Grid:
             made[label] = known[entry["equation"]](**options, **scheme)
         return made
 
-    @cached_property
-    def _constants(self) -> dict[str, float]:
-        data = self._open("train")
-        return {str(n): float(c[0]) for n, c in data.coords.items() if c.attrs.get("role") == "parameter"}
+    def coefficients(self, split: str) -> tuple[tuple[str, ...], Tensor]:
+        """The parameters of the equation and their values, one row a trajectory."""
+        data = self._open(split)
+        names = tuple(str(n) for n, c in data.coords.items() if c.attrs.get("role") == "parameter")
+        columns = [torch.as_tensor(data[n].values, dtype=torch.float64) for n in names]
+        return names, torch.stack(columns, 1) if columns else torch.zeros(data.sizes["trajectory"], 0, dtype=torch.float64)
 
-    def _conditions(self, rows: int) -> Conditions:
-        one = torch.ones(rows, dtype=torch.float64)
-        values = torch.tensor(list(self._constants.values()), dtype=torch.float64).expand(rows, -1)
-        return Conditions(self.domain, 0 * one, self.dt * one, values, tuple(self._constants))
+    @cached_property
+    def _trained(self) -> tuple[tuple[str, ...], Tensor]:
+        return self.coefficients("train")
+
+    def conditioned(self) -> Tensor:
+        """What the networks are told of the training trajectories, one row each."""
+        names, values = self._trained
+        return values[:, [names.index(n) for n in self.parameters]]
+
+    def _conditions(self, names: tuple[str, ...], values: Tensor) -> Conditions:
+        one = torch.ones(len(values), dtype=torch.float64)
+        return Conditions(self.domain, 0 * one, self.dt * one, values, names)
 
 
 @dataclass(frozen=True)
@@ -135,6 +147,10 @@ class Advection:
     def normaliser(self) -> Normaliser:
         past, future, _ = self._draw(periodic_mesh(self.nodes, 0), splitmix(0, STATISTICS), 256, 1)
         return moments(past[:, 0], (future - past)[:, 0])
+
+    def conditioned(self) -> Tensor:
+        """Velocities as they are drawn."""
+        return Waves.draw(256, splitmix(0, STATISTICS), self.viscosity).velocity
 
     def training(self, seed: int, step: int, bundle: int) -> tuple[Tensor, Tensor, Conditions]:
         """`batch` solutions on one of the training meshes, at times spread over the rollouts that are scored."""

@@ -59,6 +59,10 @@ def build(task: Task, network: dict[str, Any], seed: int) -> Surrogate:
         task.fields, task.domain, task.dt, operator=operator, target=Tendency(), bundle=bundle, parameters=task.parameters
     )
     surrogate.normaliser = task.normaliser()
+    if task.parameters:
+        told = task.conditioned()
+        surrogate.parameter_mean.copy_(told.mean(0))
+        surrogate.parameter_std.copy_(told.std(0))
     return surrogate
 
 

@@ -16,9 +16,14 @@ HERE = Path(__file__).parents[2] / "benchmarks"
 sys.path[:0] = [str(HERE / "operators"), str(HERE / "speed")]
 
 import compare  # noqa: E402
+import tasks  # noqa: E402
 from advection import FiniteElements, Waves, assemble, periodic_mesh  # noqa: E402
 from tasks import task_of  # noqa: E402
 from train import Run, build, score, train  # noqa: E402
+
+from surrogates.domains import Box  # noqa: E402
+from surrogates.fields import Field, Fields  # noqa: E402
+from surrogates.interchange import to_xarray  # noqa: E402
 
 MESH = {
     "nodes": 64,
@@ -89,6 +94,20 @@ def test_a_run_depends_on_its_seed_alone_and_training_helps() -> None:
     assert curves[0] == curves[1] and losses[0] == losses[1]
     untrained = score(task, build(task, NETWORK, 0), "test")["2 of (64,)"]["nrmse"]
     assert curves[0][0] < 0.9 * untrained[0]
+
+
+def test_each_row_has_the_parameters_of_its_trajectory(monkeypatch: pytest.MonkeyPatch) -> None:
+    box, fields = Box.periodic((4, 4), 1.0), Fields.of(Field("velocity", components=("x", "y")))
+    u = torch.arange(3.0)[:, None, None, None, None].expand(3, 5, 2, 4, 4).clone()  # trajectory n holds the value n everywhere
+    data = to_xarray(u, fields, box, time=[0.1 * n for n in range(5)], trajectories=[0, 1, 2], parameters={"viscosity": [5.0, 6.0, 7.0]})
+    monkeypatch.setattr(tasks, "open_dataset", lambda *_, **__: data)
+    entry = {"dataset": "one", "size": "full", "train_frames": 4, "batch": 16, "leads": 2, "starts": [0, 1], "parameters": ["viscosity"]}
+    task = task_of(entry)
+    past, future, conditions = task.training(0, 0, 2)
+    assert future.shape == (16, 2, 2, 4, 4) and torch.equal(conditions.parameter("viscosity"), 5 + past[:, 0, 0, 0, 0].double())
+    (case,) = task.cases("test")
+    assert torch.equal(case.conditions.parameter("viscosity"), 5 + case.past[:, 0, 0, 0, 0].double()) and len(case.truth) == 6
+    assert torch.equal(task.conditioned()[:, 0], torch.tensor([5.0, 6.0, 7.0], dtype=torch.float64))
 
 
 def suite(path: Path, **changes: object) -> Path:
