@@ -109,7 +109,7 @@ class FactFormer(nn.Module):
         """The frames in turn, each a step further in the latent space."""
         out = []
         for time in self.times:
-            h = self.step(h + time)
+            h = self.step(h + time.to(h.dtype))
             y = gelu(self.project_in(h)).flatten(1, -2)
             out.append(torch.matmul(self.project_out.weight, y.mT) + self.project_out.bias[:, None])  # channels first without a copy
         return torch.cat(out, 1)
@@ -139,7 +139,7 @@ class FactorizedBlock(nn.Module):
     ) -> Float[Tensor, "B *X C"]:
         gain, shift, gate = modulation
         if self.place is not None:
-            h = h + self.place(p)
+            h = h + self.place(p).to(h.dtype)
         w = modulate(self.norm(h), gain, shift)
         z = self.value(w).unflatten(-1, (self.heads, self.head)).movedim(-2, 1)
         for axis, kernel in enumerate(self.kernels(w, tables)):
@@ -157,7 +157,8 @@ def modulate(h: Float[Tensor, "B *X C"], gain: Tensor | None, shift: Tensor | No
 
 
 def add(h: Float[Tensor, "B *X C"], y: Float[Tensor, "B *X C"], gate: Tensor | None) -> Float[Tensor, "B *X C"]:
-    """h + gate y."""
+    """h + gate y, of h's type: sums of two types are slow."""
+    y = y.to(h.dtype)
     return h + y if gate is None else torch.addcmul(h, y, gate.view(len(h), *(1,) * (h.ndim - 2), -1))
 
 
@@ -171,4 +172,4 @@ class LatentStep(nn.Module):
 
     def forward(self, h: Float[Tensor, "B *X L"]) -> Float[Tensor, "B *X L"]:
         y: Tensor = self.outer(gelu(self.inner(self.norm(h))))
-        return h + y
+        return h + y.to(h.dtype)

@@ -40,9 +40,9 @@ Geometry = tuple[tuple[Tensor, Tensor, Tensor | None], ...]
 Kernel = tuple[Tensor, Tensor]
 """Queries and keys of one axis, (B * heads, n, rank)."""
 
-FLAT, TINY = 1e-6, 1e-20
-"""The least variance, of the mean square and beyond it: far below that of integrals, which are small since the values under them change
-sign, and above what rounding makes of a constant."""
+FLAT, TINY = 1e-8, 1e-20
+"""Added to variances, times the squared mean and as it is: far below those of integrals, which are small since the values under them change
+sign, and above what rounding leaves of a constant."""
 
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
@@ -73,14 +73,14 @@ def _axis(
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def shares(box: Box, dtype: torch.dtype, device: torch.device) -> Float[Tensor, " N"]:
-    """Each cell's share of the volume, float32 at least, for averages over the box."""
+    """Each cell's share of the volume, for averages over the box."""
     return _shares(box, dtype, device)
 
 
 @lru_cache(maxsize=64)
 def _shares(box: Box, dtype: torch.dtype, device: torch.device) -> Float[Tensor, " N"]:
     with torch.inference_mode(False), torch.no_grad():
-        return (box.measure / box.volume).flatten().to(device, torch.promote_types(dtype, torch.float32))
+        return (box.measure / box.volume).flatten().to(device, dtype)
 
 
 def check_harmonics(name: str, box: Box, harmonics: tuple[int, ...], positions: tuple[int, ...]) -> None:
@@ -156,12 +156,15 @@ def integrate(kernel: Kernel, v: Float[Tensor, "B H *X C"], axis: int) -> Float[
 def standardise(z: Float[Tensor, "B *X C"], share: Float[Tensor, " N"], groups: int) -> Float[Tensor, "B *X C"]:
     """Mean 0 and variance 1 over the domain, and over the channels of each of `groups` groups: instance norm for one channel each.
 
-    Without parameters, in float32 at least. The variance is mean square less squared mean, two products that read z once each.
+    Without parameters. The mean goes first, so that half precision will do for the squares, and averages are products that read once.
     """
     b, c = len(z), z.shape[-1]
-    with torch.autocast(z.device.type, enabled=False):
-        flat = z.reshape(b, -1, c).to(share.dtype)
-        mean, square = (torch.matmul(share, y).view(b, groups, -1).mean(-1, keepdim=True) for y in (flat, flat * flat))
-        scale = torch.maximum(square - mean * mean, FLAT * square).add(TINY).rsqrt()
-        scale, shift = (y.expand(b, groups, c // groups).reshape(b, 1, c) for y in (scale, -mean * scale))
-        return torch.addcmul(shift, flat, scale).to(z.dtype).view(z.shape)
+
+    def average(y: Tensor) -> Tensor:
+        each = torch.matmul(share, y).view(b, groups, -1)
+        return each.mean(-1, keepdim=True).expand_as(each).reshape(b, 1, c)
+
+    flat = z.reshape(b, -1, c)
+    mean = average(flat)
+    flat = flat - mean
+    return (flat * (average(flat * flat) + FLAT * mean * mean + TINY).rsqrt()).view(z.shape)

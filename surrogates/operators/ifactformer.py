@@ -87,7 +87,7 @@ class IFactFormer(nn.Module):
         share = shares(box, x.dtype, x.device)
         h = self.lift_out(gelu(self.lift_in(x.movedim(1, -1))))
         if self.place is not None:
-            h = h + self.place(harmonics_of(box, self.positions, x.dtype, x.device))
+            h = h + self.place(harmonics_of(box, self.positions, x.dtype, x.device)).to(h.dtype)
         gain, shift, gate = self.film(embedding)[0] if self.film is not None else (None, None, None)
         for _ in range(self.iterations):
             h = self.block(h, tables, share, self.iterations, (gain, shift, gate))
@@ -116,4 +116,4 @@ class ParallelBlock(nn.Module):
         z = torch.cat([integrate(kernel, v, axis).movedim(1, -2) for axis, kernel in enumerate(self.kernels(w, tables))], -2)
         z = standardise(z.flatten(-2), share, z.shape[-2] * self.head)
         y = self.outer(gelu(self.inner(z)))
-        return torch.add(h, y, alpha=1 / iterations) if gate is None else add(h, y, gate / iterations)
+        return torch.add(h, y.to(h.dtype), alpha=1 / iterations) if gate is None else add(h, y, gate / iterations)

@@ -97,14 +97,14 @@ def dense(f: FactFormer, x: Tensor, b: Box) -> Tensor:
 def test_it_is_its_formula_written_densely(b: Box) -> None:
     f = small(cout=2, dim=b.dim, frames=2, latent=2.0)
     x = field(*b.shape)
-    torch.testing.assert_close(f(x, b), dense(f, x, b), rtol=1e-8, atol=1e-9)
+    torch.testing.assert_close(f(x, b), dense(f, x, b), rtol=1e-7, atol=1e-8)
 
 
 def test_low_rank_and_dense_products_agree_in_float32_too() -> None:
     """Axes of more than twice the rank contract the keys first."""
     b, x = box(24, 4), field(24, 4)
     f = small(cout=2)
-    torch.testing.assert_close(f(x, b), dense(small(cout=2), x, b)[:, :2], rtol=1e-8, atol=1e-9)
+    torch.testing.assert_close(f(x, b), dense(small(cout=2), x, b)[:, :2], rtol=1e-7, atol=1e-8)
     torch.testing.assert_close(f.float()(x.float(), b).double(), dense(small(cout=2), x, b), rtol=1e-3, atol=1e-4)
 
 
@@ -204,9 +204,9 @@ def test_a_large_mean_does_not_swamp_the_variance_of_half_precision() -> None:
     share, z = torch.full((64,), 1 / 64), torch.randn(2, 64, 6) + 20
     with torch.autocast("cpu", torch.bfloat16):
         half = standardise(z.bfloat16(), share, 6)
-    torch.testing.assert_close(half.float(), standardise(z, share, 6), rtol=0.05, atol=0.1)
+    torch.testing.assert_close(half.float(), standardise(z, share, 6), rtol=0.05, atol=0.2)
     constants = torch.rand(1, 1, 200).expand(1, 100, 200)  # what rounding leaves of their variances is not to be blown up to 1
-    assert standardise(constants, torch.full((100,), 0.01), 200).abs().max() < 1e-2
+    assert standardise(constants, torch.full((100,), 0.01), 200).abs().max() < 0.05
 
 
 @pytest.mark.parametrize("shape", [(7,), (5, 4), (3, 5, 4)])
