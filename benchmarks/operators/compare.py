@@ -1,6 +1,6 @@
 """Train and score every network of a suite, resuming what was stopped, then write the table.
 
-    python benchmarks/operators/compare.py [--suite suite.yaml] [--out DIR] [--only ks mesh] [--networks FNO U-Net] [--workers 2]
+    python benchmarks/operators/compare.py [--suite networks.yaml] [--out DIR] [--only ks mesh] [--networks FNO U-Net] [--workers 2]
                                            [--device cpu] [--no-costs]
 
 Each run is one file under OUT/runs; a run whose file tells of the same settings is not made again, so the command is stopped and started
@@ -206,7 +206,7 @@ def ensure_data(all_plans: list[Plan]) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--suite", type=Path, default=HERE / "suite.yaml")
+    parser.add_argument("--suite", type=Path, default=HERE / "networks.yaml")
     parser.add_argument("--out", type=Path, default=Path("runs/operators"))
     parser.add_argument("--only", nargs="*", help="tasks, all unless given")
     parser.add_argument("--networks", nargs="*", help="networks by their label, all unless given")
