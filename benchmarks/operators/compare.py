@@ -1,7 +1,7 @@
 """Train and score every network of a suite, resuming what was stopped, then write the table.
 
     python benchmarks/operators/compare.py [--suite networks.yaml] [--out DIR] [--only ks mesh] [--networks FNO U-Net] [--workers 2]
-                                           [--device cpu] [--no-costs]
+                                           [--device cpu] [--no-costs] [--table]
 
 Each run is one file under OUT/runs; a run whose file tells of the same settings is not made again, so the command is stopped and started
 at will. First each network's learning rates are tried with one seed and a share of the steps, scored on the validation split; then all
@@ -213,9 +213,15 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--no-costs", action="store_true", help="leave timings as they were recorded")
+    parser.add_argument("--table", action="store_true", help="only write the table of what there is")
     options = parser.parse_args()
+    from report import write
+
     try:
         chosen = plans(options.suite, options.only, options.networks)
+        if options.table:
+            write(options.out, chosen, [])
+            return 0
         ensure_data(chosen)
         check(chosen)
     except (ValueError, OSError) as error:
@@ -228,8 +234,6 @@ def main() -> int:
         from cost import measure
 
         measure(options.out, chosen, options.device)
-    from report import write
-
     write(options.out, plans(options.suite, None, None), failed)
     return 1 if failed else 0
 
