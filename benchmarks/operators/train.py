@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -73,7 +72,6 @@ def train(
     seed: int,
     steps: int,
     device: str = "cpu",
-    tell: Callable[[int, float], None] | None = None,
 ) -> float:
     """Train in place; returns the mean loss of the last tenth of the steps."""
     surrogate.to(device).train()
@@ -91,8 +89,6 @@ def train(
         optimiser.step()
         if step >= steps - max(1, steps // 10):
             total += loss.detach()
-        if tell is not None and step % 100 == 0:
-            tell(step, loss.item())
     return float(total) / max(1, steps // 10)
 
 
@@ -151,16 +147,16 @@ def high_time(correlation: Tensor, dt: float) -> float:
     return float(time_below(curve, HIGH)["time"].mean())
 
 
-def execute(run: Run, device: str = "cpu", tell: Callable[[int, float], None] | None = None) -> dict[str, Any]:
+def execute(run: Run, device: str = "cpu") -> dict[str, Any]:
     """All of a run; what is stored of it."""
     task = task_of(run.data)
     surrogate = build(task, run.network, run.seed)
     began = time.perf_counter()
-    loss = train(task, surrogate, run.lr, run.seed, run.steps, device, tell)
+    loss = train(task, surrogate, run.lr, run.seed, run.steps, device)
     return {
         "run": asdict(run),
         "parameters": sum(p.numel() for p in surrogate.parameters()),
         "loss": loss,
         "train seconds": time.perf_counter() - began,
-        "scores": score(task, surrogate.cpu() if device == "cpu" else surrogate, run.split, device),
+        "scores": score(task, surrogate, run.split, device),
     }

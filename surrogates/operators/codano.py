@@ -39,9 +39,10 @@ from surrogates.domains import Box
 from surrogates.domains.box import PERIODIC
 from surrogates.operators.checks import check_input, check_numbers, per_axis
 from surrogates.operators.film import FiLM
-from surrogates.operators.fourier import Matrices, _own_conjugates, analyse, analyse_fft, dft_matrices, synthesise, synthesise_fft
+from surrogates.operators.fourier import Matrices, analyse, analyse_fft, dft_matrices, own_conjugates, synthesise, synthesise_fft
 from surrogates.operators.pointwise import Pointwise
 from surrogates.operators.positions import positions as harmonics_of
+from surrogates.operators.spectral_conv import multiply
 from surrogates.record import recorded
 
 Modulation = tuple[Tensor, ...] | None
@@ -179,10 +180,10 @@ class CodomainBlock(nn.Module):
         with torch.autocast(h.device.type, enabled=False):
             u, onto = h.to(weight.dtype), skip.to(weight.dtype)
             z = analyse(u, self.modes, matrices) if matrices else analyse_fft(u, self.modes)
-            s = _multiply(z, self.score.to(z.dtype) * (weight / self.keys**0.5).sqrt()[:, None, None])
+            s = multiply(z, self.score.to(z.dtype) * (weight / self.keys**0.5).sqrt()[:, None, None])
             s = s.view(-1, tokens, 2 * len(weight), 2, self.heads, self.keys).permute(3, 0, 4, 1, 2, 5).flatten(4)
             a = (s[0] @ s[1].mT).softmax(-1)
-            o = _multiply(z, self.value.to(z.dtype))
+            o = multiply(z, self.value.to(z.dtype))
             if gain is not None and shift is not None:
                 o = o * gain[:, None, None].to(o.dtype)
                 o[:, 0, self.mean] += shift.to(o.dtype)
@@ -195,14 +196,6 @@ def _norm(h: Float[Tensor, "BT *X C"]) -> Float[Tensor, "BT *X C"]:
     return layer_norm(h, h.shape[1:])
 
 
-def _multiply(z: Float[Tensor, "B 2 K C"], weight: Float[Tensor, "K C FF"]) -> Float[Tensor, "B 2 K F"]:
-    """The complex product mode by mode with weights [real | imaginary]."""
-    b, _, k, c = z.shape
-    y = torch.bmm(z.reshape(2 * b, k, c).transpose(0, 1), weight)
-    rr, ri, ir, ii = y.view(k, b, 4, -1).unbind(2)
-    return torch.stack([(rr - ii).transpose(0, 1), (ri + ir).transpose(0, 1)], dim=1)
-
-
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def parseval(box: Box, modes: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Float[Tensor, " K"]:
     """How often each kept mode counts in an inner product: twice, for itself and its conjugate, but once where it is its own."""
@@ -213,5 +206,5 @@ def parseval(box: Box, modes: tuple[int, ...], dtype: torch.dtype, device: torch
 def _parseval(n: int, modes: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Float[Tensor, " K"]:
     with torch.inference_mode(False), torch.no_grad():
         w = torch.full((modes[-1],), 2.0, dtype=dtype)
-        w[_own_conjugates(n, modes[-1])] = 1
+        w[own_conjugates(n, modes[-1])] = 1
         return w.repeat(prod(modes[:-1])).to(device)

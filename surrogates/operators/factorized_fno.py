@@ -32,7 +32,7 @@ from surrogates.domains import Box
 from surrogates.domains.box import PERIODIC
 from surrogates.operators.checks import check_box, check_numbers, per_axis
 from surrogates.operators.film import FiLM
-from surrogates.operators.fourier import Matrices, _pair
+from surrogates.operators.fourier import Matrices, axis_pair
 from surrogates.operators.pointwise import Pointwise
 from surrogates.operators.positions import positions as harmonics_of
 from surrogates.record import recorded
@@ -174,7 +174,7 @@ def line_matrices(box: Box, modes: tuple[int, ...], dtype: torch.dtype, device: 
 @lru_cache(maxsize=64)
 def _line(n: int, m: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
     with torch.inference_mode(False), torch.no_grad():
-        there, back = _pair(n, m, True)  # parts first, then modes
+        there, back = axis_pair(n, m, True)  # parts first, then modes
         there = there.view(2, m, n).transpose(0, 1).reshape(2 * m, n)
         back = back.reshape(n, 2, m).transpose(1, 2).reshape(n, 2 * m)
         return there.to(device, dtype).contiguous(), back.to(device, dtype).contiguous()

@@ -15,26 +15,8 @@ from torch import Tensor, nn
 from torch.nn.functional import silu
 
 
-class FiLM(nn.Module):
-    """For each of `blocks`, a gain that starts at 1, a shift that starts at 0 and a second gain, each per member and channel."""
-
-    def __init__(self, embedding: int, channels: int, blocks: int) -> None:
-        super().__init__()
-        self.blocks, self.channels = blocks, channels
-        self.hidden = nn.Linear(embedding, 2 * channels)
-        self.out = nn.Linear(2 * channels, 3 * blocks * channels)
-        nn.init.zeros_(self.out.weight)
-        nn.init.zeros_(self.out.bias)
-
-    def forward(self, embedding: Float[Tensor, "G E"]) -> tuple[tuple[Float[Tensor, "G C"], ...], ...]:
-        """(gain, shift, second gain) for each block."""
-        y: Tensor = self.out(silu(self.hidden(embedding)))
-        rows = y.view(len(y), self.blocks, 3, self.channels).unbind(1)
-        return tuple((1 + row[:, 0], row[:, 1], 1 + row[:, 2]) for row in rows)
-
-
 class FiLMs(nn.Module):
-    """`FiLM` for blocks of different widths: the same three rows for each, from one hidden layer of `hidden` channels."""
+    """For blocks of `widths` channels: a gain that starts at 1, a shift that starts at 0 and a second gain, each per member and channel."""
 
     def __init__(self, embedding: int, hidden: int, widths: Sequence[int]) -> None:
         super().__init__()
@@ -49,3 +31,10 @@ class FiLMs(nn.Module):
         y: Tensor = self.out(silu(self.hidden(embedding)))
         rows = [row.chunk(3, 1) for row in torch.split(y, [3 * w for w in self.widths], 1)]
         return tuple((1 + gain, shift, 1 + second) for gain, shift, second in rows)
+
+
+class FiLM(FiLMs):
+    """`FiLMs` for `blocks` of the same width, with twice as many hidden channels."""
+
+    def __init__(self, embedding: int, channels: int, blocks: int) -> None:
+        super().__init__(embedding, 2 * channels, [channels] * blocks)

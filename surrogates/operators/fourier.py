@@ -51,23 +51,23 @@ def dft_matrices(box: Box, modes: tuple[int, ...], dtype: torch.dtype, device: t
 @lru_cache(maxsize=64)
 def _dft_matrices(grid: tuple[int, ...], modes: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Matrices:
     with torch.inference_mode(False), torch.no_grad():
-        pairs = [_pair(n, m, axis == len(grid) - 1) for axis, (n, m) in enumerate(zip(grid, modes, strict=True))]
+        pairs = [axis_pair(n, m, axis == len(grid) - 1) for axis, (n, m) in enumerate(zip(grid, modes, strict=True))]
         return tuple((there.to(device, dtype).contiguous(), back.to(device, dtype).contiguous()) for there, back in pairs)
 
 
-def _pair(n: int, m: int, last: bool) -> tuple[Tensor, Tensor]:
+def axis_pair(n: int, m: int, last: bool) -> tuple[Tensor, Tensor]:
     k = torch.arange(m, dtype=torch.float64) - (0 if last else m // 2)
     angle = 2 * pi / n * (torch.outer(k, torch.arange(n, dtype=torch.float64)) % n)
     c, s = angle.cos(), angle.sin()
     if last:
         w = torch.full((m, 1), 2.0, dtype=torch.float64)
-        w[_own_conjugates(n, m)] = 1
+        w[own_conjugates(n, m)] = 1
         return torch.cat([c, -s]) / n, torch.cat([w * c, torch.where(w == 2, -2 * s, 0.0)]).T
     there = torch.stack([torch.stack([c, s], -1), torch.stack([-s, c], -1)]).reshape(2 * m, 2 * n) / n
     return there, torch.stack([torch.cat([c.T, -s.T], 1), torch.cat([s.T, c.T], 1)], 1).reshape(2 * n, 2 * m)
 
 
-def _own_conjugates(n: int, m: int) -> list[int]:
+def own_conjugates(n: int, m: int) -> list[int]:
     """Modes of the last axis that are their own conjugate."""
     return [0, n // 2] if n % 2 == 0 and m == n // 2 + 1 else [0]
 
@@ -113,7 +113,7 @@ def synthesise_fft(o: Float[Tensor, "B 2 K C"], modes: tuple[int, ...], onto: Fl
         z = torch.cat([z.narrow(axis, m // 2, m - m // 2), gap, z.narrow(axis, 0, m // 2)], dim=axis)
         z = torch.fft.ifft(z, dim=axis, norm="forward")
     parts = onto.new_ones(modes[-1], 1, 2)  # not every FFT library ignores the imaginary part of modes that are their own conjugate
-    parts[_own_conjugates(grid[-1], modes[-1]), :, 1] = 0
+    parts[own_conjugates(grid[-1], modes[-1]), :, 1] = 0
     z = torch.view_as_complex(torch.view_as_real(z) * parts)
     field: Tensor = torch.fft.irfft(z, n=grid[-1], dim=-2, norm="forward")
     return onto + field

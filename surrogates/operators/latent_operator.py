@@ -27,10 +27,10 @@ from math import pi
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.autograd import forward_ad
-from torch.nn.functional import gelu, linear, scaled_dot_product_attention
+from torch.nn.functional import gelu, linear
 
 from surrogates.contracts import Domain
+from surrogates.operators.attention import attention
 from surrogates.operators.checks import check_counts, per_axis
 from surrogates.operators.film import FiLM
 from surrogates.operators.points import Points, check_points, repeat
@@ -198,12 +198,10 @@ def split(h: Float[Tensor, "G n W"], heads: int) -> Float[Tensor, "G head n d"]:
 def attend(q: Float[Tensor, "G head n d"], k: Float[Tensor, "G head m d"], v: Float[Tensor, "G head m e"]) -> Float[Tensor, "G n W"]:
     """softmax(q k^T) v with the heads joined.
 
-    The fused kernel has no derivative in forward mode, and takes longer where all weights are few.
+    Where all weights are few, the fused kernel takes longer.
     """
-    if forward_ad._current_level >= 0 or (q.is_cpu and q.shape[:-1].numel() * k.shape[2] < FEW):
-        y = (q @ k.mT).softmax(-1) @ v
-    else:
-        y = scaled_dot_product_attention(q, k, v, scale=1.0)
+    few = q.is_cpu and q.shape[:-1].numel() * k.shape[2] < FEW
+    y = (q @ k.mT).softmax(-1) @ v if few else attention(q, k, v, scale=1.0)
     return y.transpose(1, 2).flatten(2)
 
 

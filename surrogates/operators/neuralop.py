@@ -76,7 +76,7 @@ class NeuralOperator(nn.Module):
         if model == "LocalNO":
             _mend_local(self.model)
         self.made: set[tuple[str, tuple[int, ...], torch.device]] = set()
-        self.register_state_dict_post_hook(_without_metadata)  # type: ignore[no-untyped-call]
+        self.register_state_dict_post_hook(without_metadata)  # type: ignore[no-untyped-call]
 
     def forward(
         self, x: Float[Tensor, "B Cin *X"], domain: Domain, embedding: Float[Tensor, "G E"] | None = None
@@ -185,5 +185,5 @@ def _lists(value: Any) -> Any:
     return [_lists(v) for v in value] if isinstance(value, list | tuple) else value
 
 
-def _without_metadata(module: nn.Module, state: dict[str, Any], prefix: str, local: dict[str, Any]) -> None:
+def without_metadata(module: nn.Module, state: dict[str, Any], prefix: str, local: dict[str, Any]) -> None:
     state.pop("_metadata", None)

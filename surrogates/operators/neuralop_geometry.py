@@ -41,7 +41,7 @@ from surrogates.contracts import Domain
 from surrogates.domains.mesh import Mesh
 from surrogates.operators.checks import check_counts, check_mesh, check_numbers, per_axis
 from surrogates.operators.graph import Graph, aggregate, gather_receivers, gather_senders
-from surrogates.operators.neuralop import _without_metadata
+from surrogates.operators.neuralop import without_metadata
 from surrogates.record import recorded
 
 
@@ -68,7 +68,7 @@ class OnGrid(nn.Module):
             raise ValueError(
                 f"radius must lie between {least:.3g}, or nodes have no grid point near, and {most:.3g} for grid={self.grid}; got {radius}"
             )
-        self.register_state_dict_post_hook(_without_metadata)  # type: ignore[no-untyped-call]
+        self.register_state_dict_post_hook(without_metadata)  # type: ignore[no-untyped-call]
 
     def check(self, x: Tensor, domain: Domain, embedding: Tensor | None) -> tuple[Between, Tensor]:
         """How nodes and grid are joined, and the values with the embedding as channels, (node, B, C)."""

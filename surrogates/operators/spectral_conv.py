@@ -46,7 +46,7 @@ class SpectralConv(nn.Module):
         with torch.autocast(u.device.type, enabled=False):
             u, onto = u.to(dtype), onto.to(dtype)
             z = analyse(u, self.modes, matrices) if matrices else analyse_fft(u, self.modes)
-            o = self._multiply(z)
+            o = multiply(z, self.weight.to(z.dtype))
             if gain is not None:
                 o = o * gain[:, None, None].to(dtype)
             if shift is not None:
@@ -54,9 +54,10 @@ class SpectralConv(nn.Module):
             y = synthesise(o, self.modes, matrices, onto) if matrices else synthesise_fft(o, self.modes, onto)
         return y.to(asked)
 
-    def _multiply(self, z: Float[Tensor, "B 2 K C"]) -> Float[Tensor, "B 2 K C"]:
-        """The complex product mode by mode: rows (b, part of z), columns (part of W, c)."""
-        b, _, k, c = z.shape
-        y = torch.bmm(z.reshape(2 * b, k, c).transpose(0, 1), self.weight.to(z.dtype))
-        rr, ri, ir, ii = y.view(k, b, 4, c).unbind(2)
-        return torch.stack([(rr - ii).transpose(0, 1), (ri + ir).transpose(0, 1)], dim=1)
+
+def multiply(z: Float[Tensor, "B 2 K C"], weight: Float[Tensor, "K C FF"]) -> Float[Tensor, "B 2 K F"]:
+    """The complex product mode by mode, weights [real | imaginary]: rows (b, part of z), columns (part of weight, f)."""
+    b, _, k, c = z.shape
+    y = torch.bmm(z.reshape(2 * b, k, c).transpose(0, 1), weight)
+    rr, ri, ir, ii = y.view(k, b, 4, -1).unbind(2)
+    return torch.stack([(rr - ii).transpose(0, 1), (ri + ir).transpose(0, 1)], dim=1)

@@ -198,7 +198,7 @@ def test_the_whole_net_put_together_by_hand() -> None:
     """A periodic line, two levels, an embedding."""
     f, b, x, e = small(2, 3, 4, patch=(2,), depths=(2, 1), positions=0), box(32), draw(2, 2, 32), draw(2, 4)
     fine, coarse = Tokens(b, (2,)), Tokens(b, (4,))
-    by = [(q.out(nn.functional.silu(q.hidden(e)))).view(2, -1, 3, q.channels)[:, :, :, None] for q in f.film]
+    by = [(q.out(nn.functional.silu(q.hidden(e)))).view(2, -1, 3, q.widths[0])[:, :, :, None] for q in f.film]
     h = f.embed_norm(x.mT.reshape(2, 16, 4) @ f.embed.weight.T + f.embed.bias)
     for i in range(2):
         h = swin_by_formula(f.down[0][i], h, fine, *by[0][:, i].unbind(1))
