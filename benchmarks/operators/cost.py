@@ -99,30 +99,23 @@ def training(task: Task, surrogate: Surrogate) -> Callable[[], object]:
 def memory(data: dict[str, Any], network: dict[str, Any]) -> float:
     """MB by which three training steps raise the memory of a fresh process at their peak; NaN where the system does not tell."""
     done = subprocess.run(
-        [sys.executable, str(Path(__file__)), json.dumps({"data": data, "network": network})], capture_output=True, text=True, check=True
+        [sys.executable, str(Path(__file__)), json.dumps({"data": data, "network": network})],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     return float(done.stdout.split()[-1])
 
 
 def _measured() -> None:
+    sys.path.insert(0, str(Path(__file__).parents[1] / "speed"))
+    from timing import grown
+
     entry = json.loads(sys.argv[1])
     torch.set_num_threads(1)
     task = task_of(entry["data"])
     run = training(task, build(task, entry["network"], 0))
-    try:
-        Path("/proc/self/clear_refs").write_text("5")  # the peak counts anew from here
-    except OSError:
-        print("nan")
-        return
-    before = _resident("VmRSS")
-    for _ in range(3):
-        run()
-    print((_resident("VmHWM") - before) / 1024)
-
-
-def _resident(key: str) -> int:
-    """kB, as Linux counts them."""
-    return next(int(line.split()[1]) for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(key))
+    print(grown(run, calls=3))
 
 
 if __name__ == "__main__":

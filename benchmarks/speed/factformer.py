@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from timing import machine, race, table
+from timing import grown, machine, race, table
 from torch import Tensor, nn
 
 from surrogates.domains import Box
@@ -166,18 +166,7 @@ def peak(options: argparse.Namespace) -> float:
     name, case = options.peak.split(" ", 1)
     network, call = pair(options.original, options.device)[name]
     run = prepare(case, network, call, torch.randn(options.rows, FRAMES, GRID, GRID, device=options.device))
-    before = resident(options.device)
-    for _ in range(2):
-        run()
-    return resident(options.device) - before
-
-
-def resident(device: str) -> float:
-    """Peak memory so far in MB. Not `getrusage`, which starts a child at its parent's peak."""
-    if device == "cuda":
-        return torch.cuda.max_memory_allocated() / 2**20
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
-    return int(line.split()[1]) / 2**10
+    return grown(run, device=options.device)
 
 
 def child(name: str, case: str, options: argparse.Namespace) -> float:

@@ -1,11 +1,11 @@
 """Our FNO against neuraloperator's of the same function: inference and training, as it is, compiled and in bfloat16 (G2, G3), and what
-the allocator's page faults cost (G1).
+the allocator's page faults cost (G1). Grids of 64^2, 128^2 and 32^3, peak memory beside time.
 
-    python benchmarks/speed/fno.py [--json fno.json] [--seconds 5] [--threads 1] [--compile] [--only infer train demo faults]
+    python benchmarks/speed/fno.py [--json fno.json] [--seconds 5] [--threads 1] [--compile] [--only infer train volume demo faults]
 
 Both have the same weights (copied) and the answers are compared first. One thread is timed by processor time, which other processes
-disturb little; more threads by wall time. `--compile` adds the compiled forms, which take minutes to make. G1 alternates two kinds of
-process: neuraloperator as imported, and our package as imported, which tunes the allocator.
+disturb little; more threads by wall time. Memory is what two calls add to a fresh process. `--compile` adds the compiled forms, which take
+minutes to make. G1 alternates two kinds of process: neuraloperator as imported, and our package as imported, which tunes the allocator.
 """
 
 from __future__ import annotations
@@ -17,30 +17,57 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import torch
-from timing import Race, machine, race, table
+from timing import Race, grown, machine, race, table
 from torch import Tensor, nn
 
 from surrogates.domains import Box
 from surrogates.operators import FNO
 
 GOALS = {"infer 64^2": 1.4, "infer 64^2 compiled": 1.75, "train 64^2 compiled": 1.6, "train 64^2 bf16 compiled": 2.2, "faults": 5.0}
-WIDTH, MODES, THEIR_MODES = 64, (16, 9), (16, 16)
-DEMO = {"grid": 48, "rows": 16, "width": 32, "modes": (24, 13)}
+
+
+@dataclass(frozen=True)
+class Case:
+    """Two channels in, one out, on a cubic grid, at modes in our count: all signs of an axis, and from 0 on the last."""
+
+    kind: str  # infer or train
+    grid: int
+    rows: int = 8
+    width: int = 64
+    modes: tuple[int, ...] = (16, 9)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (self.grid,) * len(self.modes)
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.grid}^{len(self.modes)}" + (" one row" if self.rows == 1 else "")
+
+
+VOLUME = {"grid": 32, "rows": 2, "width": 32, "modes": (12, 12, 7)}
+CASES = {
+    "infer": [Case("infer", 64), Case("infer", 64, rows=1), Case("infer", 128)],
+    "train": [Case("train", 64), Case("train", 128)],
+    "volume": [Case("infer", **VOLUME), Case("train", **VOLUME)],
+    "demo": [Case("train", 48, rows=16, width=32, modes=(24, 13))],
+}
 
 Run = Callable[[], object]
 
 
-def pair(channels: int, width: int, modes: tuple[int, int]) -> tuple[nn.Module, FNO]:
+def pair(case: Case) -> tuple[nn.Module, FNO]:
     """Theirs and ours with the same weights, four layers, no positions."""
     from neuralop import models
 
-    theirs = models.FNO((modes[0], 2 * (modes[1] - 1)), channels, 1, width, positional_embedding=None)
-    ours = FNO(channels, 1, width=width, modes=modes, positions=0)
+    *signed, last = case.modes
+    theirs = models.FNO((*signed, 2 * (last - 1)), 2, 1, case.width, positional_embedding=None)
+    ours = FNO(2, 1, width=case.width, modes=case.modes, positions=0)
     copy(theirs, ours)
     return theirs, ours
 
@@ -53,7 +80,7 @@ def copy(theirs: nn.Module, ours: FNO) -> None:
     layers = list(zip(ends, (*theirs.lifting.fcs, *theirs.projection.fcs), strict=True))
     for i, block in enumerate(ours.blocks):
         w = source.convs[i].weight.tensor
-        block.spectral.weight.copy_(torch.cat([w.real, w.imag], 1).permute(2, 3, 0, 1).reshape(block.spectral.weight.shape))
+        block.spectral.weight.copy_(torch.cat([w.real, w.imag], 1).movedim((0, 1), (-2, -1)).reshape(block.spectral.weight.shape))
         block.skip.weight.copy_(source.fno_skips[i].conv.weight[..., 0])
         block.skip.bias.copy_(source.convs[i].bias.flatten())
         block.gate.copy_(source.channel_mlp_skips[i].weight.flatten())
@@ -85,41 +112,61 @@ def inference(call: Callable[[Tensor], Tensor], x: Tensor) -> Run:
     return run
 
 
-def compare(
-    kind: str, grid: int, rows: int, width: int, modes: tuple[int, int], forms: list[str], options: argparse.Namespace
-) -> list[dict[str, Any]]:
+def prepare(case: Case, form: str, name: str) -> tuple[Run, Callable[[], Tensor]]:
+    """One pass of a form of one network, and its forward alone."""
+    torch.manual_seed(0)
+    x, box = torch.randn(case.rows, 2, *case.shape), Box.periodic(case.shape, 1.0)
+    theirs, ours = pair(case)
+    network, arguments = {"theirs": (theirs, ()), "ours": (ours, (box,))}[name]
+    call = torch.compile(network) if "compiled" in form else network
+
+    def bound(x: Tensor) -> Tensor:
+        return call(x, *arguments)
+
+    run = inference(bound, x) if case.kind == "infer" else training(bound, network, x, "bf16" in form, name == "ours")
+    return run, inference(lambda x: network(x, *arguments), x)
+
+
+def compare(case: Case, forms: list[str], options: argparse.Namespace) -> list[dict[str, Any]]:
     """All forms of both networks raced together: a row for each form, with ours over theirs and over our plain form."""
-    x, box = torch.randn(rows, 2, grid, grid), Box.periodic((grid, grid), 1.0)
     contenders: dict[str, Run] = {}
     torch.compiler.reset()  # no case compiles against the shapes of another
     for form in forms:
-        theirs, ours = pair(2, width, modes)
-        with torch.inference_mode():
-            torch.testing.assert_close(ours(x, box), theirs(x), rtol=1e-4, atol=1e-5)
-        for name, network, arguments in (("theirs", theirs, ()), ("ours", ours, (box,))):
-            call = torch.compile(network) if "compiled" in form else network
-            bound: Callable[[Tensor], Tensor] = lambda x, call=call, arguments=arguments: call(x, *arguments)  # noqa: E731
-            run = inference(bound, x) if kind == "infer" else training(bound, network, x, "bf16" in form, name == "ours")
+        runs = {name: prepare(case, form, name) for name in ("theirs", "ours")}
+        torch.testing.assert_close(runs["ours"][1](), runs["theirs"][1](), rtol=1e-4, atol=1e-5)
+        for name, (run, _) in runs.items():
             began = time.perf_counter()
             try:
                 run()
             except Exception as error:  # their compiled backward is known to fail on complex weights
-                print(f"{name} {kind} {grid}^2 {form}: {type(error).__name__}: {str(error).splitlines()[0]}", flush=True)
+                print(f"{name} {case} {form}: {type(error).__name__}: {str(error).splitlines()[0]}", flush=True)
                 continue
-            print(f"{name} {kind} {grid}^2 {form}: first call {time.perf_counter() - began:.1f} s", flush=True)
+            print(f"{name} {case} {form}: first call {time.perf_counter() - began:.1f} s", flush=True)
             contenders[f"{name} {form}"] = run
     clock = time.process_time if options.threads == 1 else time.perf_counter
     result = race(contenders, seconds=options.seconds, clock=clock)
-    return [entry(kind, grid, form, result) for form in forms if f"ours {form}" in contenders]
+    made = [entry(case, form, result) for form in forms if f"ours {form}" in contenders]
+    return [row | ({} if "compiled" in row["case"] else peaks(case, row["form"], options)) for row in made]
 
 
-def entry(kind: str, grid: int, form: str, result: Race) -> dict[str, Any]:
+def peaks(case: Case, form: str, options: argparse.Namespace) -> dict[str, float]:
+    """MB of both, each in a process of its own."""
+    found = {}
+    for name, key in (("ours", "MB"), ("theirs", "peer MB")):
+        words = json.dumps({"case": asdict(case), "form": form, "name": name})
+        command = [sys.executable, __file__, "--threads", str(options.threads), "--peak", words]
+        found[key] = float(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[-1])
+    return found
+
+
+def entry(case: Case, form: str, result: Race) -> dict[str, Any]:
     """Ratios of one form: against theirs of the same form (their plain form where theirs failed) and against our plain form."""
-    name = f"{kind} {grid}^2 {form}".strip()
+    name = f"{case} {form}".strip()
     peer = f"theirs {form}" if f"theirs {form}" in result.times else "theirs "
     ours = f"ours {form}"
     return {
         "case": name,
+        "form": form,
         "peer": peer.strip(),
         "ratio": result.ratio(peer, ours),
         "quartiles": result.quartiles(peer, ours),
@@ -174,26 +221,27 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--compile", action="store_true")
-    parser.add_argument("--only", nargs="*", default=["infer", "train", "demo", "faults"])
+    parser.add_argument("--only", nargs="*", choices=[*CASES, "faults"], default=[*CASES, "faults"])
+    parser.add_argument("--peak", type=json.loads, help=argparse.SUPPRESS)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    torch.manual_seed(0)
+    if options.peak:
+        case = Case(**options.peak["case"] | {"modes": tuple(options.peak["case"]["modes"])})
+        print(grown(prepare(case, options.peak["form"], options.peak["name"])[0]))
+        return
     infer, train = [""], ["", "bf16"]
     if options.compile:
         infer, train = [*infer, "compiled"], [*train, "compiled", "bf16 compiled"]
+    forms = {"infer": infer, "train": train}
     rows: list[dict[str, Any]] = []
-    if "infer" in options.only:
-        for grid, batch in ((64, 8), (64, 1), (128, 8)):
-            found = compare("infer", grid, batch, WIDTH, MODES, infer if batch == 8 else [""], options)
-            rows += [row | {"case": row["case"] + (" one row" if batch == 1 else "")} for row in found]
-    if "train" in options.only:
-        rows += compare("train", 64, 8, WIDTH, MODES, train, options)
-    if "demo" in options.only:
-        rows += compare("train", DEMO["grid"], DEMO["rows"], DEMO["width"], DEMO["modes"], train, options)
+    for name in options.only:
+        for case in CASES.get(name, []):
+            plain = case.rows == 1 or name == "volume"
+            rows += compare(case, forms[case.kind][:1] if plain else forms[case.kind], options)
     if "faults" in options.only:
         rows += faults(options)
-    columns = ("case", "ours ms", "theirs ms", "theirs/ours", "goal", "over our plain form")
-    keys = ("case", "ms", "peer ms", "ratio", "goal", "over our plain form")
+    columns = ("case", "ours ms", "theirs ms", "theirs/ours", "goal", "over our plain form", "ours MB", "theirs MB")
+    keys = ("case", "ms", "peer ms", "ratio", "goal", "over our plain form", "MB", "peer MB")
     table(f"FNO, {options.threads} thread(s)", columns, [tuple(row.get(k) or "" for k in keys) for row in rows])
     if options.json:
         options.json.write_text(json.dumps({"machine": machine(), "rows": rows}, indent=1))

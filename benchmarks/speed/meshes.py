@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 from scipy.spatial import Delaunay
-from timing import Race, machine, race, table
+from timing import Race, grown, machine, race, table
 from torch import Tensor, nn
 
 from surrogates.domains import Mesh
@@ -202,22 +202,9 @@ def measure_peak(kind: str, name: str, options: argparse.Namespace) -> float:
     (nodes,) = options.nodes
     found = contenders(nodes, options.width, options.layers, options.device, check=False)
     step = runs(kind, {name: found[name]}, nodes, options.device)[name]
-    if options.device == "cuda":
+    if options.device != "cpu":
         step()
-        before = torch.cuda.memory_allocated()
-        torch.cuda.reset_peak_memory_stats()
-        step()
-        return (torch.cuda.max_memory_allocated() - before) / 1e6
-    Path("/proc/self/clear_refs").write_text("5")  # the high-water mark starts from here
-    before = _status("VmRSS")
-    step()
-    return (_status("VmHWM") - before) * 1024 / 1e6
-
-
-def _status(name: str) -> int:
-    """kB of this process, as Linux counts them."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(name))
+    return grown(step, calls=1, device=options.device)
 
 
 def main() -> None:

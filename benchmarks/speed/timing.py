@@ -76,6 +76,33 @@ def race(
     return Race({name: [t[i] for i in keep] for name, t in times.items()}, len(noise) - len(keep), median(noise))
 
 
+def grown(run: Callable[[], object], *, calls: int = 2, device: str = "cpu") -> float:
+    """MB (1e6 bytes) by which `calls` calls raise memory at their height above what was held before.
+
+    Of the allocator on a GPU; of this process on Linux, where only a fresh process tells, since freed memory stays with it; else NaN.
+    """
+    if device != "cpu":
+        torch.cuda.reset_peak_memory_stats()
+        held = torch.cuda.memory_allocated()
+        for _ in range(calls):
+            run()
+        return (torch.cuda.max_memory_allocated() - held) / 1e6
+    try:
+        Path("/proc/self/clear_refs").write_text("5")  # the high-water mark starts from here; `getrusage` starts at the parent's
+    except OSError:
+        return float("nan")
+    held = _resident("VmRSS")
+    for _ in range(calls):
+        run()
+    return (_resident("VmHWM") - held) * 1024 / 1e6
+
+
+def _resident(name: str) -> int:
+    """kB of this process, as Linux counts them."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(name))
+
+
 def _others() -> float:
     """CPU seconds taken so far by everything but this process and its children."""
     try:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from timing import machine, race, table
+from timing import grown, machine, race, table
 from torch.utils.flop_counter import FlopCounterMode
 
 from surrogates.domains import Box
@@ -76,32 +76,11 @@ def operations(grid: int) -> float:
 
 
 def peak(case: str, grid: int, device: str) -> float:
-    """MiB that a process grows by in two passes."""
+    """MB that two passes take; on a CPU, of a process of its own."""
     if device != "cpu":
-        torch.cuda.reset_peak_memory_stats()
-        _, run = build(case, grid, device)
-        run()
-        run()
-        return float(torch.cuda.max_memory_allocated()) / 2**20
+        return grown(build(case, grid, device)[1], device=device)
     command = [sys.executable, __file__, "--child", case, "--grids", str(grid), "--threads", str(torch.get_num_threads())]
-    return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split("MiB")[-1])
-
-
-def child(case: str, grid: int) -> None:
-    _, run = build(case, grid, "cpu")
-    before = resident("VmRSS")
-    run()
-    run()
-    print("MiB", resident("VmHWM") - before)
-
-
-def resident(name: str) -> float:
-    """MiB of this process, now (VmRSS) or at most so far (VmHWM); not a number but on Linux."""
-    try:
-        lines = Path("/proc/self/status").read_text().splitlines()
-    except OSError:
-        return float("nan")
-    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(name))
+    return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[-1])
 
 
 def settled(run: Run, device: str) -> Run:
@@ -135,7 +114,7 @@ def measure(grid: int, options: argparse.Namespace) -> list[dict[str, Any]]:
                 "product gflops": work / result.median("product") / 1e9,
                 "ratio": rate,
                 "goal": None if "again" in case else GOAL,
-                "MiB": peak(case, grid, options.device),
+                "MB": peak(case, grid, options.device),
                 "rounds": len(result.times["network"]),
                 "noise": result.noise,
             }
@@ -155,10 +134,10 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     if options.child:
-        child(options.child, options.grids[0])
+        print(grown(build(options.child, options.grids[0], "cpu")[1]))
         return
     rows = [row for grid in options.grids for row in measure(grid, options)]
-    keys = ("case", "ms", "gflops", "product gflops", "ratio", "goal", "MiB")
+    keys = ("case", "ms", "gflops", "product gflops", "ratio", "goal", "MB")
     table(f"U-Net, {options.threads} thread(s), {options.device}", keys, [tuple(row.get(k) or "" for k in keys) for row in rows])
     if options.json:
         options.json.write_text(json.dumps({"machine": machine(), "network": NETWORK, "rows": rows}, indent=1))
