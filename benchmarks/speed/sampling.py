@@ -53,7 +53,7 @@ def samplers(seconds: float) -> list[dict[str, Any]]:
 
     contenders: dict[str, Callable[[], object]] = {n: (lambda f=f: f(velocity, z, levels)) for n, f in SAMPLERS.items()}
     contenders |= {n: (lambda m=m: odeint(lambda s, z: v, z, times, method=m)[-1]) for n, m in PEERS.items()}
-    counts = {n: evaluations(f, STEPS) for n, f in SAMPLERS.items()} | {n: STEPS * (2 if m == "heun2" else 1) for n, m in PEERS.items()}
+    counts = {n: evaluations(f, levels) for n, f in SAMPLERS.items()} | {n: STEPS * (2 if m == "heun2" else 1) for n, m in PEERS.items()}
     for name, run in contenders.items():
         torch.testing.assert_close(run(), z - v, msg=f"{name} does not integrate a constant velocity")
     bare = {f"bare {k}": calls(k) for k in set(counts.values())}

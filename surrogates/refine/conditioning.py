@@ -1,7 +1,7 @@
 """What the refiners share: how an operator is conditioned, how a member's loss is averaged, and the checks of what comes in.
 
 An operator sees (z, context[, guess]) along channels and (embedding, features(s)) as its embedding, so it is made with
-C + Cc (+ C where a guess is given) input channels and an embedding of E + FEATURES.
+C + Cc (+ C where a guess is given) input channels and an embedding of E + FEATURES, unless the refiner has other `widths`.
 
 The context holds what does not change while s falls: first the static fields, then the past frames, normalised, oldest to
 newest, flattened from "B H C *X". So its last C channels are the previous state wherever the frames are states of C channels.
@@ -10,13 +10,29 @@ newest, flattened from "B H C *X". So its last C channels are the previous state
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from surrogates.contracts import Domain, Operator
-from surrogates.refine.features import level_features
+from surrogates.refine.features import FEATURES, level_features
+
+
+class Widths(NamedTuple):
+    """What a refiner's operator is made with; `embedding` is what refinement times add to that of the conditions."""
+
+    inputs: int
+    outputs: int
+    embedding: int
+
+
+def widths(channels: int, context: int, guess: bool, frames: int) -> Widths:
+    """The usual ones, for C channels (of a bundle of `frames`) and Cc of context. A refiner whose operator differs has its own, as a
+    class method of this name and these arguments."""
+    return Widths(channels + context + (channels if guess else 0), channels, FEATURES)
+
 
 Network = Callable[[Tensor, Tensor], Tensor]
 """(z "B C *X", features of s "G F") -> prediction "B C *X"."""

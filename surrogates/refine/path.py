@@ -8,7 +8,8 @@ contains both ends,
 without any singular s, whereas a prediction of x alone gives v only where b > 0, and one of e only where a > 0.
 Sources: Lipman et al., "Flow matching for generative modeling", 2023, https://arxiv.org/abs/2210.02747 (paths and velocities);
 Liu et al., "Flow straight and fast", 2022, https://arxiv.org/abs/2209.03003 (the linear path); Albergo and Vanden-Eijnden,
-"Building normalizing flows with stochastic interpolants", 2023, https://arxiv.org/abs/2209.15571 (the trigonometric path).
+"Building normalizing flows with stochastic interpolants", 2023, https://arxiv.org/abs/2209.15571 (the trigonometric path);
+Karras et al., 2022, https://arxiv.org/abs/2206.00364 (the variance-exploding path, whose time is the noise's deviation itself).
 """
 
 from __future__ import annotations
@@ -33,6 +34,27 @@ class Path(ABC):
     @abstractmethod
     def coefficients(self, s: Time) -> tuple[Time, Time, Time, Time]:
         """(a, b, a', b') at s."""
+
+    @abstractmethod
+    def at(self, ratio: float) -> float:
+        """The time s in [0, 1) at which b/a, the noise over the data, is `ratio`."""
+
+    def ends(self, s: float) -> tuple[float, float]:
+        """(a, b) at one time."""
+        a, b, _, _ = self.coefficients(s)
+        return float(a), float(b)
+
+    def told(self, s: Time) -> Time:
+        """The number in [0, 1] by which a network is told s: s itself, where equal steps of it matter equally."""
+        return s
+
+    def heard(self, told: Time) -> Time:
+        """The s that was told."""
+        return told
+
+    def deviation(self) -> float:
+        """Of z at s = 1 for independent x and e of unit variance: what a sampler multiplies its source by to start."""
+        return math.hypot(*self.ends(1.0))
 
     def interpolate(self, x: Float[Tensor, "B C *X"], e: Float[Tensor, "B C *X"], s: Time) -> Float[Tensor, "B C *X"]:
         """z = a x + b e."""
@@ -73,6 +95,9 @@ class Linear(Path):
     def coefficients(self, s: Time) -> tuple[Time, Time, Time, Time]:
         return 1 - s, s, -1.0, 1.0
 
+    def at(self, ratio: float) -> float:
+        return ratio / (1 + ratio)
+
 
 @recorded
 @dataclass(frozen=True)
@@ -87,6 +112,42 @@ class VariancePreserving(Path):
         else:
             a, b = math.cos(w * s), math.sin(w * s)
         return a, b, -w * b, w * a
+
+    def at(self, ratio: float) -> float:
+        return math.atan(ratio) / (math.pi / 2)
+
+
+@recorded
+@dataclass(frozen=True)
+class VarianceExploding(Path):
+    """z = x + sigma_max s e: the data stay and the noise grows until they drown in it, for data of unit variance.
+
+    A network is told ln(sigma) between sigma_min (0; what is smaller is told as that) and sigma_max (1). The levels of `Karras`
+    belong to it. Raises ValueError unless 0 < sigma_min < sigma_max.
+    """
+
+    sigma_max: float = 80.0
+    sigma_min: float = 0.02
+
+    def __post_init__(self) -> None:
+        if not 0 < self.sigma_min < self.sigma_max:
+            raise ValueError(f"expected 0 < sigma_min < sigma_max, got {self.sigma_min} and {self.sigma_max}")
+
+    def coefficients(self, s: Time) -> tuple[Time, Time, Time, Time]:
+        return 1.0, self.sigma_max * s, 0.0, self.sigma_max
+
+    def at(self, ratio: float) -> float:
+        return ratio / self.sigma_max
+
+    def told(self, s: Time) -> Time:
+        least, span = self.sigma_min / self.sigma_max, math.log(self.sigma_max / self.sigma_min)
+        if isinstance(s, Tensor):
+            return torch.log(s.clamp(min=least) / least) / span
+        return math.log(max(s, least) / least) / span
+
+    def heard(self, told: Time) -> Time:
+        least = self.sigma_min / self.sigma_max
+        return least ** (1 - told)
 
 
 LINEAR = Linear()

@@ -8,8 +8,10 @@ Source of the exponential levels: Lippe et al., "PDE-Refiner", 2023, section 3.1
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Protocol, runtime_checkable
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -56,6 +58,78 @@ class Uniform:
 
     def trains(self, s: float) -> bool:
         return 0 <= s <= 1
+
+
+@recorded
+@dataclass(frozen=True)
+class LogitNormal(Uniform):
+    """ln(s / (1 - s)) ~ N(mean, std^2): most training where noise and data are of one size; the levels are uniform. Source: Esser et al.,
+    "Scaling rectified flow transformers for high-resolution image synthesis", 2024, https://arxiv.org/abs/2403.03206."""
+
+    mean: float = 0.0
+    std: float = 1.0
+
+    def draw(self, noise: Draws, like: Float[Tensor, "B M"], *, draw: int) -> Float[Tensor, "B M"]:
+        return torch.sigmoid(self.mean + self.std * noise(like, draw=draw))
+
+
+@recorded
+@dataclass(frozen=True)
+class Steps:
+    """The times k/T, k = 1..T, of a diffusion in T steps, all trained alike; sampled all, or every so many that divides T."""
+
+    count: int
+
+    def __post_init__(self) -> None:
+        check_steps(self.count)
+
+    def levels(self, steps: int) -> tuple[float, ...]:
+        check_steps(steps)
+        if self.count % steps:
+            raise ValueError(f"{steps} steps do not divide the {self.count} that were trained; write one of {_divisors(self.count)}")
+        return tuple(1 - k / steps for k in range(steps + 1))
+
+    def draw(self, noise: Draws, like: Float[Tensor, "B M"], *, draw: int) -> Float[Tensor, "B M"]:
+        k = (uniform(noise, like, draw=draw) * self.count).floor().clamp(max=self.count - 1)
+        return (k + 1) / self.count
+
+    def trains(self, s: float) -> bool:
+        return any(abs(s - k / self.count) < 1e-9 for k in range(1, self.count + 1))
+
+
+def _divisors(n: int) -> list[int]:
+    return [k for k in range(1, n + 1) if n % k == 0]
+
+
+@recorded
+@dataclass(frozen=True)
+class Given:
+    """Levels that were chosen after training, such as by `step_sizes`; what is trained is `trained`'s.
+
+    Raises ValueError unless they fall from 1 to 0 and all but the last are trained.
+    """
+
+    times: tuple[float, ...]
+    trained: Schedule
+
+    def __post_init__(self) -> None:
+        t = self.times
+        if len(t) < 2 or t[0] != 1 or t[-1] != 0 or any(b >= a for a, b in pairwise(t)):
+            raise ValueError(f"times must fall from 1 to 0, got {t}")
+        for s in t[:-1]:
+            if not self.trained.trains(s):
+                raise ValueError(f"time {s} is not trained by {self.trained}; sample where the network was trained")
+
+    def levels(self, steps: int) -> tuple[float, ...]:
+        if steps != len(self.times) - 1:
+            raise ValueError(f"these levels are for steps={len(self.times) - 1}, not {steps}")
+        return self.times
+
+    def draw(self, noise: Draws, like: Float[Tensor, "B M"], *, draw: int) -> Float[Tensor, "B M"]:
+        return self.trained.draw(noise, like, draw=draw)
+
+    def trains(self, s: float) -> bool:
+        return self.trained.trains(s)
 
 
 @recorded

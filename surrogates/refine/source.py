@@ -4,11 +4,12 @@
     GuessSource       e = guess + std scale eps        x = truth
     PreviousSource    e = previous + std scale eps     x = truth
 
-with eps standard normal. On a path with a + b = 1 (the linear one) these differ only in what the network sees: a flow from
-the previous state plus noise is a flow from noise to the tendency, and one from the guess plus noise is a flow from noise to
-the residual. On a variance-preserving path they are different processes. Source of the split of source, path, objective and
-target: the options of Anemoi's flow models; of the reduction, Chen et al., "Probabilistic forecasting with stochastic
-interpolants and Follmer processes", 2024, https://arxiv.org/abs/2403.13724, where the source is the previous state.
+with eps standard normal at every point, white unless a `colour` correlates it in space. On a path with a + b = 1 (the linear one)
+these differ only in what the network sees: a flow from the previous state plus noise is a flow from noise to the tendency, and one
+from the guess plus noise is a flow from noise to the residual. On a variance-preserving path they are different processes. Source of
+the split of source, path, objective and target: the options of Anemoi's flow models; of the reduction, Chen et al., "Probabilistic
+forecasting with stochastic interpolants and Follmer processes", 2024, https://arxiv.org/abs/2403.13724, where the source is the
+previous state.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 
 from torch import Tensor
 
+from surrogates.contracts import Domain
 from surrogates.record import recorded
 
 Number = float | Tensor
@@ -35,9 +37,31 @@ class Frame(NamedTuple):
 
 
 @runtime_checkable
+class Colour(Protocol):
+    """From independent standard normal numbers to noise that is correlated in space, of unit variance (on average over the domain)."""
+
+    def __call__(self, eps: Tensor, domain: Domain) -> Tensor: ...
+
+
+@recorded
+@dataclass(frozen=True)
+class White:
+    """Every point on its own."""
+
+    def __call__(self, eps: Tensor, domain: Domain) -> Tensor:
+        return eps
+
+
+WHITE = White()
+"""The usual colour, shared since it holds nothing."""
+
+
+@runtime_checkable
 class Source(Protocol):
     """The frame from the deterministic guess, the previous state (either may be absent) and the scale per channel."""
 
+    @property
+    def colour(self) -> Colour: ...
     def frame(self, guess: Tensor | None, previous: Tensor | None, scale: Tensor) -> Frame: ...
 
 
@@ -45,6 +69,8 @@ class Source(Protocol):
 @dataclass(frozen=True)
 class GaussianSource:
     """Standard normal noise; where there is a guess, its scaled residual is generated."""
+
+    colour: Colour = WHITE
 
     def frame(self, guess: Tensor | None, previous: Tensor | None, scale: Tensor) -> Frame:
         return Frame(0.0 if guess is None else guess, scale, 0.0, 1.0, 1.0)
@@ -56,6 +82,7 @@ class GuessSource:
     """The guess plus noise of `std` times the scale."""
 
     std: float = 1.0
+    colour: Colour = WHITE
 
     def frame(self, guess: Tensor | None, previous: Tensor | None, scale: Tensor) -> Frame:
         if guess is None:
@@ -72,6 +99,7 @@ class PreviousSource:
     """
 
     std: float = 1.0
+    colour: Colour = WHITE
 
     def frame(self, guess: Tensor | None, previous: Tensor | None, scale: Tensor) -> Frame:
         if previous is None:

@@ -5,6 +5,8 @@ operator is the network of a refiner around the frozen guess of a saved surrogat
 Widths follow from `Surrogate` and `refine.conditioning`: C channels, bundle T, history H, E conditions, F features of s,
 
     guess     H C       -> T C,   embedding E          refiner   T C + H C [+ T C with a guess] -> T C,   embedding E + F
+
+but for refiners that have `widths` of their own.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from surrogates.data.module import DataModule
 from surrogates.domains import Box
 from surrogates.errors import nearest
 from surrogates.fields import Fields
-from surrogates.refine import FEATURES
+from surrogates.refine.conditioning import widths
 from surrogates.saved import load
 from surrogates.surrogate import Surrogate
 from surrogates.target import Target
@@ -51,7 +53,7 @@ def fresh(
     if refiner is None:
         parts: dict[str, Any] = {"operator": operator(inputs, outputs, len(names))}
     else:
-        network = operator(outputs + inputs, outputs, len(names) + FEATURES)
+        network = operator(*operator_sizes(refiner, outputs, inputs, len(names), False, bundle))
         parts = {"refiner": refiner(network, channels=outputs)}
     surrogate = Surrogate(
         data.fields,
@@ -87,7 +89,7 @@ def refined(
     first = load(guess)
     check_fit(first, data, bundle, str(guess))
     inputs, outputs = data.history * data.fields.count, bundle * data.fields.count
-    network = operator(2 * outputs + inputs, outputs, len(first.parameters_used) + FEATURES)
+    network = operator(*operator_sizes(refiner, outputs, inputs, len(first.parameters_used), True, bundle))
     surrogate = Surrogate(
         data.fields,
         data.domain,
@@ -107,6 +109,13 @@ def refined(
     surrogate.parameter_mean.copy_(first.parameter_mean)
     surrogate.parameter_std.copy_(first.parameter_std)
     return surrogate
+
+
+def operator_sizes(refiner: RefinerFactory, channels: int, context: int, conditions: int, guess: bool, frames: int) -> tuple[int, int, int]:
+    """(in_channels, out_channels, embedding) of the operator that a refiner needs."""
+    made = getattr(refiner, "cls", None) or getattr(refiner, "func", refiner)  # a part, a partial, or the class itself
+    sizes = getattr(made, "widths", widths)(channels, context, guess, frames)
+    return sizes.inputs, sizes.outputs, conditions + sizes.embedding
 
 
 def check_fit(saved: Surrogate, data: DataModule, bundle: int, where: str) -> None:
