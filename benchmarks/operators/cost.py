@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,7 +44,9 @@ def measure(out: Path, plans: list[Plan], device: str) -> None:
             "train": training,
         }
         for kind, run in kinds.items():
-            found = race({label: run(task, s) for label, s in made.items()}, seconds=SECONDS * len(made) / len(kinds), warmup=2)
+            clock = time.process_time if device == "cpu" else time.perf_counter
+            contenders = {label: run(task, s) for label, s in made.items()}
+            found = race(contenders, seconds=SECONDS * len(made) / len(kinds), warmup=2, clock=clock)
             for label in made:
                 rows[label][f"{kind} ms"] = 1e3 * found.median(label)
         for label, network in plan.networks.items():

@@ -129,5 +129,5 @@ def evaluations(sampler: Sampler, levels: Sequence[float], path: Path = LINEAR) 
         calls.append(s)
         return z
 
-    sampler(velocity, torch.zeros(()), levels, path, lambda like, k: like)
+    sampler(velocity, torch.zeros(1, 1, 1), levels, path, lambda like, k: like)
     return len(calls)
