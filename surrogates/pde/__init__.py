@@ -4,6 +4,7 @@ from surrogates.pde.baselines import Climatology, Persistence
 from surrogates.pde.burgers import Burgers
 from surrogates.pde.crank_nicolson import rk4_crank_nicolson
 from surrogates.pde.etd import etdrk2, etdrk4
+from surrogates.pde.forced_burgers import ForcedBurgers
 from surrogates.pde.kdv import KdV
 from surrogates.pde.kolmogorov import Kolmogorov
 from surrogates.pde.kuramoto_sivashinsky import KuramotoSivashinsky
@@ -14,6 +15,7 @@ from surrogates.pde.spectral import Spectral
 __all__ = [
     "Burgers",
     "Climatology",
+    "ForcedBurgers",
     "KdV",
     "Kolmogorov",
     "KuramotoSivashinsky",

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import ClassVar, TypeAlias
 
 import torch
-from jaxtyping import Complex, Float
+from jaxtyping import Complex, Float, Int64
 from torch import Tensor
 
 from surrogates.contracts import Conditions, Noise, State
@@ -115,15 +115,26 @@ class Spectral(ABC):
         return {"spectrum": self.encode(frame, box), "step": torch.zeros((), dtype=torch.int64)}
 
     def __call__(self, state: State, conditions: Conditions, noise: Noise | None = None) -> tuple[Float[Tensor, "B 1 C *X"], State]:
-        """One frame, `conditions.dt` later; `noise` is not used."""
+        """One frame, `conditions.dt` later; `noise` is for equations that are driven by it."""
         box, w = self.box(conditions), state["spectrum"]
         for plan in self.plan(conditions, box, w):
-            part = w if plan.index is None else w[plan.index]
-            for _ in range(plan.substeps):
-                part = plan.advance(part, plan.nonlinear)
+            part = self.through(plan, w, int(state["step"]), conditions, noise)
             w = part if plan.index is None else w.index_copy(0, plan.index, part)
         u = self.decode(w, box, conditions.domain.shape)
         return u.unsqueeze(1), {**state, "spectrum": w, "step": state["step"] + 1}
+
+    def through(
+        self, plan: Plan, w: Complex[Tensor, "B F *K"], step: int, conditions: Conditions, noise: Noise | None
+    ) -> Complex[Tensor, "R F *K"]:
+        """The rows of a plan, one frame later."""
+        part = w if plan.index is None else w[plan.index]
+        for _ in range(plan.substeps):
+            part = plan.advance(part, plan.nonlinear)
+        return part
+
+    def substeps(self, dt: Float[Tensor, " B"]) -> Int64[Tensor, " B"]:
+        """How many substeps a frame of length dt takes."""
+        return torch.ceil(dt / self.max_dt * (1 - 1e-12)).long()  # 2.1/.7 is a little more than 3 in floating point
 
     def box(self, conditions: Conditions) -> Box:
         """The domain at the solver's resolution. Raises ValueError where it is no periodic box of the right dimension, or too coarse."""
@@ -178,7 +189,7 @@ class Spectral(ABC):
         p, dt = self.parameters(conditions), conditions.dt.cpu()
         if not (dt > 0).all():
             raise ValueError(f"dt must be positive, got {dt.tolist()}")
-        counts = torch.ceil(dt / self.max_dt * (1 - 1e-12)).long()  # 2.1/.7 is a little more than 3 in floating point
+        counts = self.substeps(dt)
         plans = []
         for n in sorted(set(counts.tolist())):
             index = (counts == n).nonzero().flatten()
