@@ -97,7 +97,18 @@ class FlowMatching(Flow):
         """One sample a row, differentiable. `correct` maps states in the units of the truth onto those that satisfy a law."""
         check_channels(self.channels, guess=guess)
         frame = self.frame(guess, context)
-        flow = self.velocity(frame, guess, context, embedding, domain)
+        return self.follow(self.velocity(frame, guess, context, embedding, domain), frame, context, domain, noise, correct)
+
+    def follow(
+        self,
+        flow: Callable[[Tensor, float], Tensor],
+        frame: Frame,
+        context: Float[Tensor, "B Cc *X"],
+        domain: Domain,
+        noise: Draws,
+        correct: Callable[[Tensor], Tensor] | None = None,
+    ) -> Float[Tensor, "B C *X"]:
+        """Where a velocity in the coordinates of `frame` leads: the network's, or one that something guides."""
         means: list[Tensor] = []
 
         def velocity(z: Tensor, s: float) -> Tensor:
