@@ -28,6 +28,7 @@ from surrogates.fields import Fields
 from surrogates.noise import AtStep
 from surrogates.normalise import Normaliser
 from surrogates.record import recorded
+from surrogates.refine.flow import Flow
 from surrogates.target import Target, Tendency
 
 TIME_STEP = "dt"
@@ -50,7 +51,8 @@ class Surrogate(nn.Module):
 
     `fields` are its input and output channels with units; `domain` and `dt` are those it was trained on (`dt` in time
     units; other steps only where "dt" is among `parameters`). `parameters` names the PDE parameters it is conditioned on.
-    With `noise=None` a surrogate that has a guess returns the guess. Raises ValueError where it has neither part.
+    With `noise=None` a surrogate that has a guess returns the guess. `joint` trains guess and refiner together, the guess on its own
+    squared error alone; else the guess is frozen once there is a refiner. Raises ValueError where it lacks the parts.
     """
 
     coherence: Tensor
@@ -71,10 +73,13 @@ class Surrogate(nn.Module):
         bundle: int = 1,
         parameters: tuple[str, ...] = (),
         correct_sampling: bool = False,
+        joint: bool = False,
     ) -> None:
         super().__init__()
         if operator is None and refiner is None:
             raise ValueError("a Surrogate needs an operator (the guess), a refiner, or both")
+        if joint and (operator is None or refiner is None):
+            raise ValueError("joint training needs both an operator (the guess) and a refiner")
         if history < 1 or bundle < 1 or not dt > 0:
             raise ValueError(f"history and bundle must be at least 1 and dt positive, got {history}, {bundle}, {dt}")
         frames = getattr(operator, "frames", bundle)
@@ -86,7 +91,7 @@ class Surrogate(nn.Module):
         self.operator, self.refiner, self.constraint = operator, refiner, constraint
         self.target = target or Tendency()
         self.history, self.bundle, self.parameters_used = history, bundle, tuple(parameters)
-        self.correct_sampling = correct_sampling
+        self.correct_sampling, self.joint = correct_sampling, joint
         self.normaliser = Normaliser.identity(fields.count, len(domain.shape))
         self.register_buffer("coherence", torch.zeros(()))
         self.register_buffer("parameter_mean", torch.zeros(len(parameters)))
@@ -140,15 +145,20 @@ class Surrogate(nn.Module):
         noise: Draws,
         guess: nn.Module | None = None,
     ) -> Float[Tensor, " G"]:
-        """One loss a member: the refiner's where there is one (its guess is then frozen), else mean squared error.
+        """One loss a member: the refiner's where there is one, to which joint training adds the guess's; else mean squared error.
 
         `guess` stands in for the operator, so that a refiner learns from residuals its own guess was not fitted to.
         """
         truth = self.target.encode(future, past[:, -1], self.normaliser)
-        if self.refiner is None:
-            _, _, generated = self.prepare(past, conditions)
-            assert generated is not None
-            return (generated - truth).square().flatten(1).mean(1)
+        if self.refiner is None or self.joint:
+            context, embedding, first = self.prepare(past, conditions)
+            assert first is not None
+            own = (first - truth).square().flatten(1).mean(1)
+            if self.refiner is None:
+                return own
+            if self.training and isinstance(self.refiner, Flow):
+                self.refiner.follow_scale(truth - first.detach())
+            return own + cast(Refiner, self.refiner).loss(truth, first.detach(), context, embedding, conditions.domain, noise)
         with torch.no_grad():
             context, embedding, first = self.prepare(past, conditions, guess)
         return cast(Refiner, self.refiner).loss(truth, first, context, embedding, conditions.domain, noise)

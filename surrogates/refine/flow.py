@@ -50,11 +50,18 @@ class Flow(nn.Module):
 
         Raises ValueError where a channel is exactly zero or not finite.
         """
-        check_channels(self.channels, residuals=residuals)
-        rms = residuals.double().square().transpose(0, 1).flatten(1).mean(1).sqrt()
+        rms = self._rms(residuals)
         if not bool((rms.isfinite() & (rms > 0)).all()):
             raise ValueError(f"residuals have root mean squares {rms.tolist()}; every channel must be finite and not exactly zero")
         self.scale.copy_(rms)
+
+    def follow_scale(self, residuals: Float[Tensor, "B C *X"], keep: float = 0.95) -> None:
+        """Move `scale` towards the residuals of a batch, of a guess that is itself being trained."""
+        self.scale.lerp_(self._rms(residuals).to(self.scale), 1 - keep)
+
+    def _rms(self, residuals: Float[Tensor, "N C *X"]) -> Float[Tensor, " C"]:
+        check_channels(self.channels, residuals=residuals)
+        return residuals.double().square().transpose(0, 1).flatten(1).mean(1).sqrt()
 
     def frame(self, guess: Float[Tensor, "B C *X"] | None, context: Float[Tensor, "B Cc *X"]) -> Frame:
         """The coordinates in which the flow runs."""

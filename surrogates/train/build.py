@@ -1,6 +1,7 @@
 """A surrogate from what the data tell (fields, domain, dt, parameters, statistics) and the parts of a configuration.
 
-Two kinds are made. `fresh`: the operator is a deterministic guess, or the network of a purely generative refiner. `refined`: the
+Two kinds are made. `fresh`: the operator is a deterministic guess, or the network of a refiner, purely generative or with a guess that
+is trained with it. `refined`: the
 operator is the network of a refiner around the frozen guess of a saved surrogate, which also gives statistics and conditioning.
 Widths follow from `Surrogate` and `refine.conditioning`: C channels, bundle T, history H, E conditions, F features of s,
 
@@ -43,18 +44,22 @@ def fresh(
     refiner: RefinerFactory | None = None,
     laws: Sequence[LawFactory] = (),
     *,
+    guess: OperatorFactory | None = None,
     target: Target | None = None,
     parameters: Sequence[str] | None = None,
     correct_sampling: bool = False,
 ) -> Surrogate:
-    """A surrogate of new weights. `parameters` are those it is conditioned on: all that vary in the training split, unless given."""
+    """A surrogate of new weights. `parameters` are those it is conditioned on: all that vary in the training split, unless given.
+    `guess` is trained together with the refiner."""
     names = conditioning(data, parameters)
     inputs, outputs = data.history * data.fields.count, bundle * data.fields.count
     if refiner is None:
         parts: dict[str, Any] = {"operator": operator(inputs, outputs, len(names))}
     else:
-        network = operator(*operator_sizes(refiner, outputs, inputs, len(names), False, bundle))
+        network = operator(*operator_sizes(refiner, outputs, inputs, len(names), guess is not None, bundle))
         parts = {"refiner": refiner(network, channels=outputs)}
+        if guess is not None:
+            parts |= {"operator": guess(inputs, outputs, len(names)), "joint": True}
     surrogate = Surrogate(
         data.fields,
         data.domain,

@@ -42,7 +42,7 @@ def configured(
     strategy: Entry = "OneStep",
     target: Entry | None = None,
     parameters: list[str] | None = None,
-    guess: str | None = None,
+    guess: Entry | None = None,
     cross: list[str] | None = None,
     correct_sampling: bool = False,
     optimiser: Optimiser = Optimiser(),  # noqa: B008 (frozen)
@@ -59,14 +59,15 @@ def configured(
         strategy: OneStep, or {class: Pushforward, pushes: 1}.
         target: Tendency or Absolute: what is generated.
         parameters: The PDE parameters to condition on; all that vary unless given.
-        guess: Folder of a trained surrogate, frozen as the refiner's deterministic guess.
+        guess: Folder of a trained surrogate, frozen as the refiner's deterministic guess; or a network, such as {class: FNO, width: 32,
+            modes: [24, 13]}, that is trained together with the refiner.
         cross: Folders of surrogates trained on folds, to learn residuals on trajectories that a guess has not seen.
         correct_sampling: Whether the constraint acts at every level of the sampler too.
         optimiser: Learning rate, its schedule, clipping and the average of the weights.
         rollouts: What is rolled out for validation.
         seed: Weights and noise.
     """
-    parts = parts_of(operator=operator, refiner=refiner, laws=laws, strategy=strategy, target=target)
+    parts = parts_of(operator=operator, refiner=refiner, laws=laws, strategy=strategy, target=target, guess=guess)
     return Training(
         data,
         parts["operator"],
@@ -75,7 +76,7 @@ def configured(
         strategy=parts["strategy"](),
         target=parts["target"]() if target else None,
         parameters=parameters,
-        guess=guess,
+        guess=parts["guess"],
         cross=cross or (),
         correct_sampling=correct_sampling,
         optimiser=optimiser,
@@ -84,10 +85,13 @@ def configured(
     )
 
 
-def parts_of(operator: Entry, refiner: Entry | None, laws: list[Entry] | None, strategy: Entry, target: Entry | None) -> dict[str, Any]:
+def parts_of(
+    operator: Entry, refiner: Entry | None, laws: list[Entry] | None, strategy: Entry, target: Entry | None, guess: Entry | None = None
+) -> dict[str, Any]:
     """The parts of a model by key; each is checked against its class, none is built."""
     return {
         "operator": part(operator, "model.operator", "surrogates.operators", given=3),
+        "guess": guess if guess is None or isinstance(guess, str) else part(guess, "model.guess", "surrogates.operators", given=3),
         "refiner": part(refiner, "model.refiner", "surrogates.refine", given=1, named=("channels",)) if refiner else None,
         "laws": [part(law, f"model.laws[{i}]", "surrogates.constraints", given=1) for i, law in enumerate(laws or ())],
         "strategy": part(strategy, "model.strategy", "surrogates.train.strategies"),
@@ -122,7 +126,7 @@ class TrainCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """All that can be checked before the data are opened."""
         model = self.config.model
-        parts_of(**{k: model[k] for k in ("operator", "refiner", "laws", "strategy", "target")})
+        parts_of(**{k: model[k] for k in ("operator", "refiner", "laws", "strategy", "target", "guess")})
         for cls, given in ((Settings, self.config.trainer), (Optimiser, model.optimiser), (Rollouts, model.rollouts)):
             cls(**vars(given))
 

@@ -32,8 +32,8 @@ class Training(LightningModule):
 
     operator: the network that is trained, as a factory (in_channels, out_channels, embedding) -> network: the deterministic guess
     where there is no refiner, else the refiner's. refiner: a factory (operator, channels=...) -> refiner. guess: the folder of a saved
-    surrogate whose operator is frozen as the refiner's guess; cross: folders of surrogates trained on folds, whose guesses the
-    refiner learns from instead (see `guesses`). laws: factories (fields) -> constraint, in order.
+    surrogate whose operator is frozen as the refiner's guess, or a factory of one that is trained together with it; cross: folders of
+    surrogates trained on folds, whose guesses the refiner learns from instead (see `guesses`). laws: factories (fields) -> constraint.
     Raises ValueError where the parts, the folders and the data do not fit together.
     """
 
@@ -47,7 +47,7 @@ class Training(LightningModule):
         strategy: Strategy | None = None,
         target: Target | None = None,
         parameters: Sequence[str] | None = None,
-        guess: str | os.PathLike[str] | None = None,
+        guess: str | os.PathLike[str] | OperatorFactory | None = None,
         cross: Sequence[str | os.PathLike[str]] = (),
         correct_sampling: bool = False,
         optimiser: Optimiser | None = None,
@@ -64,14 +64,25 @@ class Training(LightningModule):
                 f"the windows hold {data.bundle} future frames but this strategy needs a multiple of {self.strategy.bundles}; "
                 f"set `data: {{bundle: {self.strategy.bundles}}}`, or that times the frames of a bundle"
             )
-        if cross and guess is None:
+        if cross and not isinstance(guess, str | os.PathLike):
             raise ValueError("cross-fitted guesses train a refiner around a guess; give its folder as `guess` too")
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(splitmix(seed) >> 1)
-            if guess is None:
+            if not isinstance(guess, str | os.PathLike):
+                if guess is not None and refiner is None:
+                    raise ValueError("a guess is trained together with a refiner; give one, or write the guess as `operator` alone")
                 self.surrogate = fresh(
-                    data, bundle, operator, refiner, laws, target=target, parameters=parameters, correct_sampling=correct_sampling
+                    data,
+                    bundle,
+                    operator,
+                    refiner,
+                    laws,
+                    guess=guess,
+                    target=target,
+                    parameters=parameters,
+                    correct_sampling=correct_sampling,
                 )
+                guess = None
             else:
                 if refiner is None or target is not None or parameters is not None:
                     raise ValueError("with `guess`, a refiner is trained (give one), and target and parameters are those of the guess")

@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from surrogates.cli import USAGE
 from surrogates.cli import main as surrogates
+from surrogates.saved import load
 from surrogates.train.cli import main
 from surrogates.train.log import read
 
@@ -117,3 +119,18 @@ def test_two_stages_from_files_alone(config: Path, tmp_path: Path) -> None:
     refiner = run.surrogate.refiner
     assert refiner is not None and refiner.steps == 2 and refiner.evaluations == 3  # type: ignore[union-attr]
     assert {"nrmse_2", "correlation_2", "spread_skill_2"} <= set(run.log.rows["valid"][-1])
+
+
+def test_a_guess_may_be_trained_together_with_the_refiner(config: Path, tmp_path: Path) -> None:
+    entry = yaml.safe_load(config.read_text())
+    entry["model"] |= {"guess": entry["model"]["operator"], "refiner": "FlowMatching"}
+    config.write_text(yaml.safe_dump(entry))
+    run = main(["--config", str(config), "--out", str(tmp_path / "joint")])
+    again = load(tmp_path / "joint")
+    assert again.joint and again.operator is not None and again.refiner is not None
+    for name, value in run.surrogate.state_dict().items():
+        assert torch.equal(again.state_dict()[name], value)
+    del entry["model"]["refiner"]
+    config.write_text(yaml.safe_dump(entry))
+    with pytest.raises(ValueError, match="a guess is trained together with a refiner"):
+        main(["--config", str(config), "--out", str(tmp_path / "alone")])

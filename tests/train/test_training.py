@@ -278,6 +278,33 @@ def test_the_scale_of_the_residual_is_fitted_before_training(training: Make, set
     assert torch.equal(trained.refiner.scale, second.surrogate.refiner.scale)  # type: ignore[union-attr,arg-type]
 
 
+def test_a_joint_guess_learns_from_its_own_error_alone(training: Make, settings: Settings) -> None:
+    network = partial(FNO, width=6, modes=(4,), layers=1)
+    both, alone = training(guess=network, refiner=FlowMatching), training(operator=network)
+    alone.surrogate.operator.load_state_dict(both.surrogate.operator.state_dict())  # type: ignore[union-attr]
+    batch = next(iter(both.data.train_dataloader()))
+    both.loss(batch, 0).backward()
+    alone.loss(batch, 0).backward()
+    pairs = zip(both.surrogate.operator.parameters(), alone.surrogate.operator.parameters(), strict=True)  # type: ignore[union-attr]
+    for p, q in pairs:
+        torch.testing.assert_close(p.grad, q.grad, rtol=1e-5, atol=1e-8)
+    assert all(p.grad is not None for p in both.surrogate.refiner.parameters())  # type: ignore[union-attr]
+
+
+def test_the_scale_follows_a_joint_guess(training: Make, settings: Settings) -> None:
+    made = training(guess=partial(FNO, width=6, modes=(4,), layers=1), refiner=FlowMatching)
+    made.fit_scale()
+    before = float(made.surrogate.refiner.scale)  # type: ignore[union-attr,arg-type]
+    trained = train(made, steps=300, settings=settings).surrogate
+    windows = made.data.windows("train")
+    batch = windows.batch(list(range(len(windows))))
+    with torch.no_grad():
+        _, _, first = trained.prepare(batch.past, batch.conditions)
+    truth = trained.target.encode(batch.future, batch.past[:, -1], trained.normaliser)
+    left = float((truth - first).square().mean().sqrt())
+    assert left < 0.7 * before and abs(float(trained.refiner.scale) / left - 1) < 0.3  # type: ignore[union-attr,arg-type]
+
+
 def test_a_guess_that_does_not_fit_the_data_is_refused(training: Make, settings: Settings, tmp_path: Path) -> None:
     train(training(), steps=2, out=tmp_path / "guess", settings=settings)
     with pytest.raises(ValueError, match="was trained with history=1 but the data here have history=2"):
