@@ -25,7 +25,7 @@ def list_datasets() -> None:
     for name in catalog.names("datasets"):
         for size in sizes_of(name):
             recipe = load_recipe(name, size)
-            counts = " / ".join(str(s.trajectories) for s in recipe.splits.values())
+            counts = " / ".join(str(n) if recipe.members_of(s) == 1 else f"{n} x {recipe.members_of(s)}" for s, n in recipe.counts.items())
             grid = " x ".join(map(str, recipe.frames.resolution))
             table.add_row(name, recipe.equation, size, str(recipe.frames.count), grid, counts, _state(name, size))
     Console().print(table)
@@ -81,9 +81,10 @@ def check_file(path: Path) -> int:
     dataset, repeated = read_file(path, verify=True), 0
     fields, times = fields_of(dataset), dataset[TIME].values
     for n in range(dataset.sizes[TRAJECTORY]):
-        u = from_xarray(dataset.isel({TRAJECTORY: slice(n, n + 1)}), fields)[0].numpy()
-        check_frames(u, f"{path}: trajectory {int(dataset[TRAJECTORY][n])}", times, fields.channels)
-        repeated += int((u[1:] == u[:-1]).reshape(len(u) - 1, -1).all(1).sum())
+        one = from_xarray(dataset.isel({TRAJECTORY: slice(n, n + 1)}), fields)
+        for u in one.reshape(-1, len(times), *one.shape[-1 - domain_of(dataset).dim :]).numpy():  # each member, where there are several
+            check_frames(u, f"{path}: trajectory {int(dataset[TRAJECTORY][n])}", times, fields.channels)
+            repeated += int((u[1:] == u[:-1]).reshape(len(u) - 1, -1).all(1).sum())
     return repeated
 
 

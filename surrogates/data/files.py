@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 
 from surrogates import catalog
-from surrogates.data.layout import PART
+from surrogates.data.layout import MEMBERS, PART
 from surrogates.data.read import read_file
 from surrogates.errors import nearest
 from surrogates.interchange import TIME, TRAJECTORY
@@ -26,7 +26,8 @@ def open_dataset(
 ) -> xr.Dataset:
     """A data set, made before by `surrogates data make`, or any file or folder in The Well's layout.
 
-    `split` is "train", "valid" or "test"; None joins them, with a coordinate "split" on the trajectories. Of several sizes the
+    `split` is "train", "valid" or "test"; None joins them, with a coordinate "split" on the trajectories. "members" are the true
+    members of initial states of their own, where the equation draws noise: dims (trajectory, member, time, ...). Of several sizes the
     largest that was made is opened unless `size` says which. `partial=True` opens the complete trajectories of an unfinished one;
     `verify=True` compares the arrays with their checksum. Raises ValueError where there is nothing to open, or it is not sound.
     """
@@ -36,7 +37,7 @@ def open_dataset(
         raise ValueError(f"{folder} has no split {split!r}; it has {list(found)}{nearest(split, found)}")
     parts = []
     for name, paths in found.items():
-        for path in paths if split in (None, name) else ():
+        for path in paths if split == name or (split is None and name != MEMBERS) else ():
             part = read_file(path, partial=partial, verify=verify)
             labels = {} if split or name == ALL else {SPLIT: (TRAJECTORY, [name] * part.sizes[TRAJECTORY])}
             parts.append(part.assign_coords(labels))
@@ -64,9 +65,9 @@ def locate(name_or_path: str | Path, size: str | None = None) -> Path:
 def files_of(folder: Path) -> dict[str, list[Path]]:
     """The files of each split, unfinished ones included. Raises ValueError where there are none."""
     if folder.is_file():
-        return {folder.parent.name if folder.parent.name in SPLITS else ALL: [folder]}
+        return {folder.parent.name if folder.parent.name in (*SPLITS, MEMBERS) else ALL: [folder]}
     base = folder / "data" if (folder / "data").is_dir() else folder
-    homes = {s: base / s for s in SPLITS if (base / s).is_dir()} or {base.name if base.name in SPLITS else ALL: base}
+    homes = {s: base / s for s in (*SPLITS, MEMBERS) if (base / s).is_dir()} or {base.name if base.name in SPLITS else ALL: base}
     out: dict[str, list[Path]] = {}
     for split, home in homes.items():
         found = sorted(p for p in home.iterdir() if p.suffix in (*SUFFIXES, PART) and not p.name.startswith("."))

@@ -22,7 +22,7 @@ from surrogates import catalog
 from surrogates.data import truth
 from surrogates.data.certificate import certificate, jobs, subjects
 from surrogates.data.files import SUFFIXES
-from surrogates.data.layout import OURS, PART, Part, checksum, create
+from surrogates.data.layout import MEMBERS, OURS, PART, Part, checksum, create
 from surrogates.data.read import open_hdf5, read_file
 from surrogates.data.recipe import Recipe, load_recipe
 from surrogates.data.workers import cores, locked, one_thread_each, pool, progress
@@ -63,7 +63,7 @@ def begin(recipe: Recipe, folder: Path) -> dict[str, Part]:
     Raises ValueError where the folder holds another recipe, or what another version of this package began.
     """
     written = json.dumps(recipe.to_json(), sort_keys=True)
-    places = {s: folder / "data" / s / f"{recipe.name}{SUFFIXES[0]}{PART}" for s in recipe.splits}
+    places = {s: folder / "data" / s / f"{recipe.name}{SUFFIXES[0]}{PART}" for s in recipe.counts}
     finished = {s: p.with_name(p.name.removesuffix(PART)) for s, p in places.items()}
     for path in (*finished.values(), *places.values()):
         if path.exists():
@@ -82,7 +82,7 @@ def begin(recipe: Recipe, folder: Path) -> dict[str, Part]:
 
 def run(recipe: Recipe, parts: dict[str, Part], workers: int, device: str, quiet: bool) -> dict[str, Tensor]:
     """Write every group that is not complete; returns what the certificate needs."""
-    todo = [(s, ids) for s in recipe.splits for ids in recipe.groups(s) if not _complete(recipe, parts[s], s, ids)]
+    todo = [(s, ids) for s in recipe.counts for ids in recipe.groups(s) if not _complete(recipe, parts[s], s, ids)]
     checks = jobs(recipe, device)
     total = sum(work for _, work in checks.values()) + sum(_work(recipe, ids) for _, ids in todo)
     results: dict[str, Tensor] = {}
@@ -97,17 +97,21 @@ def run(recipe: Recipe, parts: dict[str, Part], workers: int, device: str, quiet
             if not ids:
                 results[name] = done.result()
                 continue
-            first = recipe.trajectories(name)[0]
-            for trajectory, u in zip(ids, done.result(), strict=True):
-                parts[name].write(trajectory - first, u.numpy())
+            first, members = recipe.trajectories(name)[0], recipe.members_of(name)
+            rows = done.result().numpy()
+            for n, trajectory in enumerate(ids):
+                parts[name].write_rows((trajectory - first) * members, rows[n * members : (n + 1) * members])
     return results
 
 
 def group(recipe: Recipe, ids: Sequence[int], device: str, tick: truth.Tick) -> Tensor:
-    """The frames of some trajectories, (B, T, C, *X), float32."""
-    u = truth.start(recipe, ids, tick, device)
-    out = torch.empty(len(ids), recipe.frames.count, u.shape[1], *recipe.frames.resolution, dtype=torch.float32)
-    for n, frame in enumerate(truth.frames(recipe, ids, u, recipe.frames.count, recipe.solver, tick)):
+    """The frames of some trajectories, (B, T, C, *X), float32; all members of an initial state, then those of the next."""
+    split = recipe.split_of(ids[0])
+    members, count = recipe.members_of(split), recipe.frames_of(split)
+    u = truth.start(recipe, ids, tick, device).repeat_interleave(members, 0)
+    rows = [i for i in ids for _ in range(members)]
+    out = torch.empty(len(rows), count, u.shape[1], *recipe.frames.resolution, dtype=torch.float32)
+    for n, frame in enumerate(truth.frames(recipe, rows, u, count, recipe.solver, tick, members)):
         out[:, n] = frame
     return out
 
@@ -127,16 +131,23 @@ def certify(recipe: Recipe, parts: dict[str, Part], results: dict[str, Tensor]) 
 
 
 def _create(recipe: Recipe, split: str, path: Path, written: str) -> None:
-    ids = list(recipe.trajectories(split))
+    members = recipe.members_of(split)
+    ids = [i for i in recipe.trajectories(split) for _ in range(members)]
+    ours: dict[str, str | int | float] = {
+        "recipe": written,
+        "version": surrogates.__version__,
+        "seed": recipe.seed,
+        "dt": recipe.frames.step,
+    }
     create(
         path,
         name=recipe.name,
         fields=truth.fields_of(recipe),
         box=recipe.box,
-        times=[i * recipe.frames.step for i in range(recipe.frames.count)],
+        times=[i * recipe.frames.step for i in range(recipe.frames_of(split))],
         trajectories=ids,
         parameters={n: [recipe.values(i)[n] for i in ids] for n in recipe.parameters},
-        attrs={"recipe": written, "version": surrogates.__version__, "seed": recipe.seed, "dt": recipe.frames.step},
+        attrs=ours if members == 1 else {**ours, MEMBERS: members},
     )
 
 
@@ -152,9 +163,11 @@ def _same(path: Path, written: str) -> None:
 
 
 def _complete(recipe: Recipe, part: Part, split: str, ids: Sequence[int]) -> bool:
-    first = recipe.trajectories(split)[0]
-    return bool(part.complete[[i - first for i in ids]].all())
+    first, members = recipe.trajectories(split)[0], recipe.members_of(split)
+    return bool(part.complete.reshape(-1, members)[[i - first for i in ids]].all())
 
 
 def _work(recipe: Recipe, ids: Sequence[int]) -> float:
-    return truth.work_of_start(recipe, len(ids)) + truth.work(recipe, recipe.solver, recipe.span, recipe.frames.step, len(ids))
+    split = recipe.split_of(ids[0])
+    time, rows = (recipe.frames_of(split) - 1) * recipe.frames.step, len(ids) * recipe.members_of(split)
+    return truth.work_of_start(recipe, len(ids)) + truth.work(recipe, recipe.solver, time, recipe.frames.step, rows)

@@ -2,7 +2,8 @@
 
     root      @dataset_name @grid_type @n_spatial_dims @n_trajectories @simulation_parameters, and a value for each of these
     dimensions, boundary_conditions, scalars, t0_fields (B T *X), t1_fields (B T *X D), t2_fields (B T *X D D)
-    surrogates   ours: ids of the trajectories, one `complete` byte each, and a JSON text `final`; attributes recipe, seed, version
+    surrogates   ours: ids of the trajectories, one `complete` byte each, and a JSON text `final`; attributes recipe, seed, version,
+                 and where an initial state has several members their number `members`
 
 Everything HDF5 knows about the file is written at once, to a name that is then moved into place, with the arrays preallocated,
 contiguous and uncompressed. From then on only raw bytes at known offsets change: frames, synchronised; then their `complete` byte;
@@ -32,6 +33,7 @@ from surrogates.fields import Field, Fields
 FORMAT = 1
 OURS = "surrogates"
 PART = ".part"
+MEMBERS = "members"  # of our group, in files whose trajectories are so many members each, row after row
 ORDERS = ("t0_fields", "t1_fields", "t2_fields")
 FINAL_BYTES = 1 << 14
 ROOM_FOR_THE_REST = 1 << 17
@@ -101,19 +103,23 @@ class Part:
             self.frames = int(f["dimensions"]["time"].shape[0])
 
     def write(self, row: int, u: npt.NDArray[np.float32]) -> None:
-        """One trajectory (T, C, *X): its bytes first, and only when they are on the disk its mark."""
+        """One trajectory (T, C, *X)."""
+        self.write_rows(row, u[None])
+
+    def write_rows(self, row: int, u: npt.NDArray[np.float32]) -> None:
+        """Trajectories (R, T, C, *X) from `row` on: their bytes first, and only when they are on the disk their marks."""
         with open(self.path, "r+b") as file:
             for f, start in zip(self.fields, self._arrays, strict=True):
-                block = u[:, self.fields.slice(f.name)]
-                block = np.moveaxis(block, 1, -1) if f.components else block[:, 0]
+                block = u[:, :, self.fields.slice(f.name)]
+                block = np.moveaxis(block, 2, -1) if f.components else block[:, :, 0]
                 bytes_ = np.ascontiguousarray(block, dtype="<f4").tobytes()
-                file.seek(start + row * len(bytes_))
+                file.seek(start + row * (len(bytes_) // len(u)))
                 file.write(bytes_)
             _sync(file)
             file.seek(self._marks + row)
-            file.write(b"\x01")
+            file.write(b"\x01" * len(u))
             _sync(file)
-        self.complete[row] = True
+        self.complete[row : row + len(u)] = True
 
     def finish(self, record: Mapping[str, Any]) -> Path:
         """Write the closing record and give the file its final name, which is returned."""

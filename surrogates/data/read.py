@@ -16,10 +16,10 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from surrogates.data.layout import FORMAT, ORDERS, OURS, checksum
+from surrogates.data.layout import FORMAT, MEMBERS, ORDERS, OURS, checksum
 from surrogates.domains import Box
 from surrogates.fields import Field, Fields
-from surrogates.interchange import TIME, TRAJECTORY, coordinates, describe_attrs
+from surrogates.interchange import MEMBER, TIME, TRAJECTORY, coordinates, describe_attrs
 
 RESUME = "`surrogates data make`, said again, resumes it; partial=True opens its complete trajectories"
 
@@ -61,20 +61,22 @@ def final_of(f: h5py.File) -> dict[str, Any] | None:
 def _dataset(f: h5py.File, path: Path, partial: bool) -> xr.Dataset:
     box, fields, count = _geometry(f), _fields(f), int(f.attrs["n_trajectories"])
     ours = f.get(OURS)
-    rows, ids = np.arange(count), np.arange(count)
+    rows, ids, members = np.arange(count), np.arange(count), 1
     attrs: dict[str, Any] = {"dataset": str(f.attrs["dataset_name"]), **describe_attrs(fields, box)}
     if ours is not None:
-        final, ids = final_of(f), ours["trajectory"][:]
+        final, ids, members = final_of(f), ours["trajectory"][:], int(ours.attrs.get(MEMBERS, 1))
         if final is None and not partial:
             raise ValueError(f"{path} is unfinished; {RESUME}")
-        rows = rows[ours["complete"][:].astype(bool)]
+        whole = ours["complete"][:].astype(bool).reshape(-1, members).all(1)
+        rows = rows[np.repeat(whole, members)]
         attrs.update({k: str(ours.attrs[k]) for k in ("recipe", "version")}, seed=int(ours.attrs["seed"]))
         if final is not None:
             attrs["checksum"] = final["checksum"]
             attrs.update({k: v for k, v in final["certificate"].items() if isinstance(v, int | float)})
     times = _times(f)
-    coords = coordinates(box, times, ids[rows].tolist(), parameters=_parameters(f, rows))
-    return xr.Dataset(_variables(f, path, fields, box, rows), coords, {"dt": times[1] - times[0], **attrs})
+    first, lead = rows[::members], () if members == 1 else (members,)
+    coords = coordinates(box, times, ids[first].tolist(), range(members) if lead else None, parameters=_parameters(f, first))
+    return xr.Dataset(_variables(f, path, fields, box, rows, lead), coords, {"dt": times[1] - times[0], **attrs})
 
 
 def _geometry(f: h5py.File) -> Box:
@@ -130,8 +132,10 @@ def _parameters(f: h5py.File, rows: npt.NDArray[Any]) -> dict[str, list[float]]:
     return out
 
 
-def _variables(f: h5py.File, path: Path, fields: Fields, box: Box, rows: npt.NDArray[Any]) -> dict[str, Any]:
+def _variables(f: h5py.File, path: Path, fields: Fields, box: Box, rows: npt.NDArray[Any], lead: tuple[int, ...]) -> dict[str, Any]:
+    """One variable a component; `lead` is () or, where so many rows each are the members of one trajectory, their number."""
     data: dict[str, Any] = {}
+    dims = (TRAJECTORY, *((MEMBER,) if lead else ()), TIME, *box.axes)
     frames, count = f["dimensions"]["time"].shape[-1], int(f.attrs["n_trajectories"])
     for x in fields:
         order = {0: 0, box.dim: 1}.get(len(x.components), 2)
@@ -140,10 +144,10 @@ def _variables(f: h5py.File, path: Path, fields: Fields, box: Box, rows: npt.NDA
         if array.shape != expected:
             raise ValueError(f"{path}: field {x.name!r} has shape {array.shape} but the dimensions of the file say {expected}")
         array = array if len(rows) == count else array[rows]
-        flat = array.reshape(*array.shape[: 2 + box.dim], box.dim**order)
+        flat = array.reshape(-1, *lead, *array.shape[1 : 2 + box.dim], box.dim**order)
         for i, name in enumerate(x.variables):
             meta = {"units": x.units, "long_name": x.long_name or name.replace("_", " "), "field": x.name}
-            data[name] = ((TRAJECTORY, TIME, *box.axes), flat[..., i], meta)
+            data[name] = (dims, flat[..., i], meta)
     return data
 
 

@@ -15,8 +15,9 @@ from typing import Any
 
 from surrogates import catalog
 from surrogates.data.distribution import Distribution
+from surrogates.data.layout import MEMBERS
 from surrogates.data.parse import load_yaml, merge, parse
-from surrogates.data.sections import BurnIn, Check, Frames, Solver, Space, Split, one_of, positive
+from surrogates.data.sections import BurnIn, Check, Frames, Members, Solver, Space, Split, one_of, positive
 from surrogates.domains import Box
 from surrogates.errors import nearest
 from surrogates.noise import splitmix
@@ -42,6 +43,7 @@ class Recipe:
     splits: Mapping[str, Split]
     certificate: Check
     burn_in: BurnIn | None = None
+    members: Members | None = None
     initial: Mapping[str, float] = field(default_factory=dict)
     seed: int = 0
     group: int = 4
@@ -103,26 +105,40 @@ class Recipe:
         """Time from the first stored frame to the last."""
         return (self.frames.count - 1) * self.frames.step
 
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many initial states each file holds: those of the splits, and of the members where there are any."""
+        splits = {s: self.splits[s].trajectories for s in SPLITS if s in self.splits}
+        return splits if self.members is None else {**splits, MEMBERS: self.members.trajectories}
+
+    def members_of(self, split: str) -> int:
+        """How often each initial state is gone on from: once, but for the members."""
+        return self.members.count if self.members is not None and split == MEMBERS else 1
+
+    def frames_of(self, split: str) -> int:
+        return self.members.frames if self.members is not None and split == MEMBERS else self.frames.count
+
     def distribution(self, name: str, split: str) -> Distribution:
-        return self.splits[split].parameters.get(name, self.parameters[name])
+        """What a parameter is drawn from in a split; for members, in the test split."""
+        own = self.splits.get("test" if split == MEMBERS else split)
+        return self.parameters[name] if own is None else own.parameters.get(name, self.parameters[name])
 
     def trajectories(self, split: str) -> range:
-        """The ids of a split's trajectories; they run on through train, valid, test."""
+        """The ids of a split's trajectories; they run on through train, valid, test, members."""
         start = 0
-        for name in SPLITS:
-            count = self.splits[name].trajectories if name in self.splits else 0
+        for name, count in self.counts.items():
             if name == split:
                 return range(start, start + count)
             start += count
-        raise ValueError(f"no split {split!r} in recipe {self.name!r}; it has {list(self.splits)}")
+        raise ValueError(f"no split {split!r} in recipe {self.name!r}; it has {list(self.counts)}")
 
     def groups(self, split: str) -> list[list[int]]:
-        """The ids that are advanced together."""
-        ids = list(self.trajectories(split))
-        return [ids[i : i + self.group] for i in range(0, len(ids), self.group)]
+        """The ids that are advanced together; the members of one initial state make a group."""
+        ids, size = list(self.trajectories(split)), 1 if split == MEMBERS else self.group
+        return [ids[i : i + size] for i in range(0, len(ids), size)]
 
     def split_of(self, trajectory: int) -> str:
-        return next(s for s in self.splits if trajectory in self.trajectories(s))
+        return next(s for s in self.counts if trajectory in self.trajectories(s))
 
     def values(self, trajectory: int) -> dict[str, float]:
         """The parameters of one trajectory."""
@@ -130,7 +146,8 @@ class Recipe:
         return {name: self.distribution(name, split).draw(splitmix(self.seed, trajectory, *name.encode())) for name in self.parameters}
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        """What a file keeps, and is known by: a section that most recipes lack is left out, so that their files are still theirs."""
+        return {k: v for k, v in asdict(self).items() if k != "members" or v is not None}
 
     @classmethod
     def from_json(cls, entry: Mapping[str, Any], file: str = "recipe") -> Recipe:

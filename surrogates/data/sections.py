@@ -86,6 +86,21 @@ class Split:
 
 
 @dataclass(frozen=True)
+class Members:
+    """Of an equation that draws noise: initial states of their own, each gone on from `count` times over `frames` frames, itself the
+    first. What a forecast's members are compared with, beside the splits: `open_dataset(name, "members")`."""
+
+    trajectories: int
+    count: int
+    frames: int
+
+    def __post_init__(self) -> None:
+        positive(trajectories=self.trajectories)
+        if self.count < 2 or self.frames < 2:
+            raise ValueError(f"members are at least 2, over at least 2 frames, got count={self.count}, frames={self.frames}")
+
+
+@dataclass(frozen=True)
 class Check:
     """The solver certificate: how many test trajectories are run again, for how long; `lyapunov` is the time over which the
     exponent is measured with the burn-in's solver in float64, 0 for an equation without chaos."""

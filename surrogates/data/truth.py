@@ -17,28 +17,31 @@ from jaxtyping import Float
 from torch import Tensor
 
 from surrogates import pde
-from surrogates.contracts import Conditions, State
+from surrogates.contracts import Conditions, Noise, State
 from surrogates.data.recipe import Recipe
 from surrogates.data.sections import Solver
 from surrogates.domains import Box
 from surrogates.errors import nearest
 from surrogates.fields import Fields
+from surrogates.noise import SeededNoise, splitmix
 
-EQUATIONS: dict[str, type[pde.Kolmogorov | pde.KuramotoSivashinsky | pde.Burgers | pde.KdV | pde.PassiveScalar]] = {
+EQUATIONS: dict[str, type[pde.Kolmogorov | pde.KuramotoSivashinsky | pde.Burgers | pde.ForcedBurgers | pde.KdV | pde.PassiveScalar]] = {
     "kolmogorov2d": pde.Kolmogorov,
     "kuramoto_sivashinsky": pde.KuramotoSivashinsky,
     "burgers": pde.Burgers,
+    "forced_burgers": pde.ForcedBurgers,
     "kdv": pde.KdV,
     "passive_scalar2d": pde.PassiveScalar,
 }
 SCHEMES = {"etdrk2": pde.etdrk2, "etdrk4": pde.etdrk4}
 STAGES = {"etdrk2": 2, "etdrk4": 4}
+BURN_IN, SETTLE, FRAMES = 1, 2, 3  # each stage has noise of its own, so that no frame is driven by what made its initial state
 CHUNKS = 40  # at most so many calls of the solver in a burn-in: enough for a progress bar, and for stopping
 
 Tick = Callable[[float], None]
 """Called with work done, in points x substeps x stages x rows; may raise to stop."""
 
-Truth = pde.Kolmogorov | pde.KuramotoSivashinsky | pde.Burgers | pde.KdV | pde.PassiveScalar
+Truth = pde.Kolmogorov | pde.KuramotoSivashinsky | pde.Burgers | pde.ForcedBurgers | pde.KdV | pde.PassiveScalar
 
 
 def solver_of(recipe: Recipe, settings: Solver) -> Truth:
@@ -73,19 +76,23 @@ def start(recipe: Recipe, ids: Sequence[int], tick: Tick, device: str = "cpu") -
     u: Tensor = solver_of(recipe, recipe.coarse).initial(coarse, list(ids), recipe.seed, **recipe.initial).to(device)
     if recipe.burn_in is None:
         return u.to(getattr(torch, recipe.solver.dtype))
-    u = _pass(recipe, ids, u, recipe.burn_in.time, recipe.coarse, coarse, tick)
+    u = _pass(recipe, ids, u, recipe.burn_in.time, recipe.coarse, coarse, tick, BURN_IN)
     u = coarse.resample(u.to(getattr(torch, recipe.solver.dtype)), fine.shape)
-    return _pass(recipe, ids, u, recipe.burn_in.settle, recipe.solver, fine, tick)
+    return _pass(recipe, ids, u, recipe.burn_in.settle, recipe.solver, fine, tick, SETTLE)
 
 
 def frames(
-    recipe: Recipe, ids: Sequence[int], u: Float[Tensor, "B C *Y"], count: int, settings: Solver, tick: Tick
+    recipe: Recipe, ids: Sequence[int], u: Float[Tensor, "B C *Y"], count: int, settings: Solver, tick: Tick, members: int = 1
 ) -> Iterator[Float[Tensor, "B C *X"]]:
-    """`count` frames from states `u` on the grid of `recipe.solver`, the first of them `u` itself, on the stored grid."""
+    """`count` frames from states `u` on the grid of `recipe.solver`, the first of them `u` itself, on the stored grid.
+
+    Rows b, b + 1, ... are members 0, ..., `members` - 1 of one trajectory: where the equation draws noise, each has its own.
+    """
     fine = recipe.domain.box(recipe.solver.resolution)
     yield fine.resample(u, recipe.frames.resolution)
     if count > 1:
-        yield from _advance(recipe, ids, u, recipe.frames.step, count - 1, settings, fine, recipe.box, tick)
+        noise = SeededNoise(splitmix(recipe.seed, FRAMES), ids, [row % members for row in range(len(ids))])
+        yield from _advance(recipe, ids, u, recipe.frames.step, count - 1, settings, fine, recipe.box, tick, noise)
 
 
 def finer(recipe: Recipe) -> dict[str, Solver]:
@@ -106,22 +113,31 @@ def work_of_start(recipe: Recipe, rows: int) -> float:
     return sum(work(recipe, s, t, t / _chunks(s, t), rows) for s, t in parts if t)
 
 
-def _pass(recipe: Recipe, ids: Sequence[int], u: Tensor, time: float, settings: Solver, box: Box, tick: Tick) -> Tensor:
+def _pass(recipe: Recipe, ids: Sequence[int], u: Tensor, time: float, settings: Solver, box: Box, tick: Tick, stage: int) -> Tensor:
     """The states `time` later, on the same grid."""
     if not time:
         return u
-    chunks = _chunks(settings, time)
-    return deque(_advance(recipe, ids, u, time / chunks, chunks, settings, box, box, tick), maxlen=1).pop()
+    chunks, noise = _chunks(settings, time), SeededNoise(splitmix(recipe.seed, stage), ids, [0] * len(ids))
+    return deque(_advance(recipe, ids, u, time / chunks, chunks, settings, box, box, tick, noise), maxlen=1).pop()
 
 
 def _advance(
-    recipe: Recipe, ids: Sequence[int], u: Tensor, step: float, count: int, settings: Solver, box: Box, stored: Box, tick: Tick
+    recipe: Recipe,
+    ids: Sequence[int],
+    u: Tensor,
+    step: float,
+    count: int,
+    settings: Solver,
+    box: Box,
+    stored: Box,
+    tick: Tick,
+    noise: Noise,
 ) -> Iterator[Tensor]:
     solver = solver_of(recipe, settings)
     state: State = solver.begin(u[:, None], conditions(recipe, ids, box, step, u))
     at = conditions(recipe, ids, stored, step, u)
     for n in range(count):
-        made, state = solver(state, at)
+        made, state = solver(state, at, noise)
         if not bool(torch.isfinite(made).all()):
             rows = [i for i, row in zip(ids, made, strict=True) if not bool(torch.isfinite(row).all())]
             raise ValueError(

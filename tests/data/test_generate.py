@@ -91,7 +91,7 @@ def test_two_runs_do_not_share_a_folder(recipe: Recipe, tmp_path: Path) -> None:
 
 
 def interrupt(recipe: Recipe, folder: Path, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]) -> None:
-    write, written = Part.write, []
+    write, written = Part.write_rows, []
 
     def failing(part: Part, row: int, u: object) -> None:
         written.append(row)
@@ -100,7 +100,7 @@ def interrupt(recipe: Recipe, folder: Path, monkeypatch: pytest.MonkeyPatch, err
         write(part, row, u)
 
     with monkeypatch.context() as patched, pytest.raises(error):
-        patched.setattr(Part, "write", failing)
+        patched.setattr(Part, "write_rows", failing)
         make(recipe, out=folder, workers=2, quiet=True)
 
 
