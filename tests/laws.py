@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from surrogates.contracts import Conditions, Constraint, Domain, Metric, Noise, Operator, Step
+from surrogates import operators
+from surrogates.contracts import Conditions, Constraint, Domain, Draws, Metric, Noise, Operator, Refiner, Step
 from surrogates.rollout import begin, bundles, rollout
 
 SAME = {"rtol": 0.0, "atol": 0.0}
@@ -38,6 +40,73 @@ def operator_laws(operator: Operator, x: Tensor, domain: Domain, embedding: Tens
     assert torch.equal(x, before), "an operator changed its caller's tensor"
     alone = operator(x[-1:], domain, None if embedding is None else embedding[-1:])
     torch.testing.assert_close(alone, y[-1:], rtol=rounding, atol=rounding * float(y.abs().max()))
+
+
+def refiner_laws(
+    refiner: Refiner,
+    truth: Tensor,
+    guess: Tensor | None,
+    context: Tensor,
+    embedding: Tensor | None,
+    domain: Domain,
+    noise: Callable[[Tensor], Draws],
+    *,
+    rounding: float,
+) -> None:
+    """truth: (B >= 2, C, *X); noise(rows) gives the draws of rows. The same draws on any split of the batch, inputs stay, a loss a member
+    whose gradient reaches every weight that is trained, samples that are differentiable, evaluations that are counted."""
+    assert isinstance(refiner, Refiner)
+    inputs = [u for u in (truth, guess, context, embedding) if u is not None]
+    before, rows, last = [u.clone() for u in inputs], torch.arange(len(truth)), torch.tensor([len(truth) - 1])
+    members = len(truth) * domain.members
+
+    def cut(u: Tensor | None) -> Tensor | None:
+        return None if u is None else u[last]
+
+    with torch.no_grad(), counted(refiner) as calls:
+        x = refiner(guess, context, embedding, domain, noise(rows))
+    assert calls[0] == refiner.evaluations, f"{calls[0]} evaluations were made, {refiner.evaluations} reported"  # type: ignore[attr-defined]
+    assert x.shape == truth.shape and (x.dtype, x.device) == (truth.dtype, truth.device)
+    with torch.no_grad():
+        alone = refiner(cut(guess), context[last], cut(embedding), domain, noise(last))
+        torch.testing.assert_close(alone, x[last], rtol=rounding, atol=rounding * float(x.abs().max()))
+        lawful = refiner(guess, context, embedding, domain, noise(rows), lambda u: u - u.mean(1, keepdim=True) + 3)
+    torch.testing.assert_close(lawful.mean(1), torch.full_like(lawful[:, 0], 3.0), rtol=0, atol=1e3 * rounding)
+    loss = refiner.loss(truth, guess, context, embedding, domain, noise(rows))
+    assert loss.shape == (members,) and loss.dtype == torch.float64 and bool(loss.isfinite().all())
+    loss.mean().backward()  # type: ignore[no-untyped-call]
+    trained = [p for p in refiner.parameters() if p.requires_grad]  # type: ignore[attr-defined]
+    assert all(p.grad is not None and bool(p.grad.isfinite().all()) for p in trained)
+    assert all(torch.equal(u, v) for u, v in zip(inputs, before, strict=True)), "a refiner changed its caller's tensor"
+    leaf = context.clone().requires_grad_()
+    (g,) = torch.autograd.grad(refiner(guess, leaf, embedding, domain, noise(rows)).square().sum(), leaf)
+    assert bool(g.isfinite().all()) and g.abs().max() > 0
+
+
+@contextmanager
+def counted(refiner: Refiner) -> Iterator[list[int]]:
+    """How often the networks of a refiner were called; a call that holds other rows beside the given ones counts once."""
+    calls = [0]
+
+    def call(*_: object) -> None:
+        calls[0] += 1
+
+    hooks = [f.register_forward_hook(call) for f in networks(refiner)]
+    try:
+        yield calls
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def networks(refiner: Refiner) -> list[nn.Module]:
+    """The operators inside a refiner."""
+    children = dict(refiner.named_modules())  # type: ignore[attr-defined]
+    return [m for m in children.values() if type(m).__module__.startswith("surrogates.operators.") and is_operator(m)]
+
+
+def is_operator(m: nn.Module) -> bool:
+    return type(m).__name__ in operators.__all__
 
 
 def constraint_laws(law: Constraint, u: Tensor, conditions: Conditions, *, rounding: float) -> None:
