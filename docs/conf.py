@@ -5,7 +5,8 @@ import surrogates
 project = "surrogates"
 author = "The surrogates developers"
 release = version = surrogates.__version__
-extensions = ["myst_nb"]
+extensions = ["myst_nb", "sphinx.ext.mathjax"]
+myst_enable_extensions = ["dollarmath"]
 exclude_patterns = ["_build"]
 nb_execution_mode = "off"  # the tests execute the notebooks
 html_theme = "alabaster"
