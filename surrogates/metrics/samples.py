@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 import xarray as xr
@@ -36,6 +36,7 @@ from surrogates.metrics.wasserstein import IncrementWasserstein, PointWasserstei
 FAILED = Quantity("samples that are not finite", ())
 
 
+@runtime_checkable
 class SampleMetric(Protocol):
     """A distance or a pair of curves between two laws, from samples of both; values (B, T, *dims), as `Quantity` says."""
 
