@@ -81,7 +81,7 @@ class Autoencoder(nn.Module):
     @property
     def factor(self) -> int:
         """How many points an axis become one."""
-        return 2 ** len(self.downs)
+        return 1 << len(self.downs)
 
     def latent_box(self, domain: Domain) -> Box:
         """The grid of the latents. Raises TypeError off a Box, ValueError where an axis is no multiple of `factor` or stretched."""

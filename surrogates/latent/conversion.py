@@ -37,10 +37,10 @@ def latent_conditions(surrogate: Surrogate, conditions: Conditions) -> Condition
 def encode(surrogate: Surrogate, u: Float[Tensor, "B T C *X"], domain: Domain) -> Float[Tensor, "B T L *Z"]:
     """Physical frames to latents."""
     z = autoencoder_of(surrogate).encode(surrogate.normaliser.encode(u).flatten(0, 1), domain)
-    return z.unflatten(0, u.shape[:2])
+    return z.reshape(*u.shape[:2], *z.shape[1:])
 
 
 def decode(surrogate: Surrogate, z: Float[Tensor, "B T L *Z"], domain: Domain) -> Float[Tensor, "B T C *X"]:
     """Latents to physical frames on `domain`."""
     u = autoencoder_of(surrogate).decode(z.flatten(0, 1), domain)
-    return surrogate.normaliser.decode(u.unflatten(0, z.shape[:2]))
+    return surrogate.normaliser.decode(u.reshape(*z.shape[:2], *u.shape[1:]))

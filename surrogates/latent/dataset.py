@@ -84,11 +84,12 @@ def _origin(dataset: xr.Dataset) -> dict[str, Any]:
     }
 
 
-@torch.no_grad()
 def _trajectories(dataset: xr.Dataset, autoencoder: Surrogate) -> Iterator[Tensor]:
     """Latents (T, L, *Z) of one trajectory after the other, on the CPU."""
     domain, device = domain_of(dataset), autoencoder.normaliser.state_mean.device
     whole = dataset if TRAJECTORY in dataset.dims else dataset.expand_dims(TRAJECTORY)
     for n in range(whole.sizes[TRAJECTORY]):
         u = from_xarray(whole.isel({TRAJECTORY: [n]}), autoencoder.fields)[0]
-        yield torch.cat([encode(autoencoder, part[None].to(device), domain)[0].float().cpu() for part in u.split(FRAMES)])
+        with torch.no_grad():
+            z = torch.cat([encode(autoencoder, part[None].to(device), domain)[0].float().cpu() for part in torch.split(u, FRAMES)])
+        yield z

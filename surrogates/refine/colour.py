@@ -74,7 +74,9 @@ class Spectral:
 @torch.inference_mode(False)
 def _amplitudes(box: Box, length: float, exponent: float, dtype: torch.dtype, device: torch.device) -> Tensor:
     """One a mode of the rfftn layout, with a mean square of one over all modes: then white numbers keep their variance."""
-    k2 = torch.stack(torch.broadcast_tensors(*(k.square() for k in box.wavenumbers()))).sum(0)
+    k2 = torch.zeros((), dtype=torch.float64)
+    for k in box.wavenumbers():
+        k2 = k2 + k.square()
     power = (1 + length**2 * k2) ** (-exponent / 2)
     n = box.shape[-1]
     twice = torch.full((n // 2 + 1,), 2.0, dtype=torch.float64)  # a mode and its conjugate, which the layout leaves out
@@ -94,7 +96,7 @@ class WhiteOnSphere:
             raise TypeError(f"WhiteOnSphere is for a Sphere, got a {type(domain).__name__}; write White, Spectral or UnderMeasure")
         domain.check(eps)
         t, size = _complete(domain, eps.dtype, eps.device)
-        numbers = eps.flatten(2)[..., : size * size].unflatten(2, (size, size)).movedim((2, 3), (0, 1))
+        numbers = eps.flatten(2)[..., : size * size].reshape(*eps.shape[:2], size, size).movedim((2, 3), (0, 1))
         spectrum = banded(_coefficients(numbers), t)
         return synthesise(spectrum, t).movedim((0, 1), (2, 3)).contiguous()
 

@@ -127,7 +127,8 @@ def dropped(
     kept = (numbers < threshold(p)).to(like.dtype) / (1 - p)
     factors = (1 + inflation * (kept - 1)).to(like.dtype)
     hooks = [
-        film.register_forward_hook(_masked(part.split(film.widths, 1))) for film, part in zip(films, factors.split(counts, 1), strict=True)
+        film.register_forward_hook(_masked(torch.split(part, list(film.widths), 1)))
+        for film, part in zip(films, torch.split(factors, counts, 1), strict=True)
     ]
     try:
         yield

@@ -95,7 +95,7 @@ class OnePass(Flow):
         check_channels(self.channels, truth=truth, guess=guess)
         frame = self.frame(guess, context)
         noises = [of_member(noise, m) for m in range(self.members)]
-        made = self.members_of(frame, guess, context, embedding, domain, noises).unflatten(0, (self.members, -1))
+        made = self.members_of(frame, guess, context, embedding, domain, noises).reshape(self.members, *truth.shape)
         return member_mean(almost_fair_crps(made.transpose(0, 1), (truth - frame.shift) / frame.unit, self.alpha), domain)
 
     def members_of(
