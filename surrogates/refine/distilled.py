@@ -46,8 +46,8 @@ class DistilledConsistency(Student, Consistency):
         coupling: Coupling = INDEPENDENT,
         prediction: Prediction = VELOCITY,
         steps: int = 1,
-        intervals: int = 16,
-        huber: float = 0.1,
+        intervals: int = 8,
+        huber: float | None = None,
     ) -> None:
         super().__init__(
             operator,
