@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
-from typing import cast
 
 import torch
 from jaxtyping import Float
@@ -29,7 +28,6 @@ from torch import Tensor, nn
 from surrogates.contracts import Conditions, Noise, State
 from surrogates.fields import Fields
 from surrogates.refine.evidence import BundleMisfit, Evidence
-from surrogates.refine.flow_matching import FlowMatching
 from surrogates.refine.guidance import Guidance, Guided, ordinary
 from surrogates.refine.moment_matching import MomentMatching
 from surrogates.surrogate import Surrogate
@@ -46,7 +44,7 @@ class Assimilation(nn.Module):
         super().__init__()
         self.surrogate, self.evidence, self.floor = surrogate, evidence, floor
         self.guidance = guidance or MomentMatching()
-        Guided(cast(FlowMatching, surrogate.refiner), lambda x: x, self.guidance, floor=floor)  # refuses what it cannot guide
+        Guided(surrogate.refiner, lambda x: x, self.guidance, floor=floor)  # refuses what it cannot guide
 
     @property
     def inputs(self) -> Fields:
@@ -92,7 +90,7 @@ class Assimilation(nn.Module):
         return lambda generated: misfit(target.decode(generated, last, normaliser))
 
     def _guided(self, misfit: BundleMisfit) -> Guided:
-        return Guided(cast(FlowMatching, self.surrogate.refiner), misfit, self.guidance, floor=self.floor)
+        return Guided(self.surrogate.refiner, misfit, self.guidance, floor=self.floor)
 
     def _with(self, refiner: nn.Module) -> Surrogate:
         """The surrogate with another refiner; everything else is shared."""

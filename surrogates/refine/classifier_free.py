@@ -84,7 +84,7 @@ class ClassifierFree(FlowMatching):
             sampler=sampler,
             steps=steps,
         )
-        self.drop, self.weight = drop, weight
+        self.drop, self.weight = float(drop), float(weight)
 
     @classmethod
     def widths(cls, channels: int, context: int, guess: bool, frames: int) -> Widths:

@@ -14,8 +14,8 @@ normal and A linear, the posterior's end point is Kalman's, with S = I + G V G^T
     EndPoint              the same with V = b^2/(a^2 + b^2) D         none: the network is not differentiated
 
 The first is DPS: it takes x(z) for x itself, so its S lacks G V G^T, and with it the gradient of log p(y | z) is too large while z is
-noisy: the posterior comes out too narrow about a mean that leans too far to the observation, and the flow is stiff. The damping by
-|r| is that paper's step size, zeta/|y - A(x)|, in units of the error, and ends where the error begins.
+noisy: the posterior comes out too narrow, about a mean at the observation or past it, and the flow is stiff. The damping by |r| is that
+paper's step size, zeta/|y - A(x)|, in units of the error, and ends where the error begins.
 
 V is J D for couplings that are independent (a transport coupling breaks Tweedie's formula) and noise/data ratios that are finite: where
 a < floor b, as at s = 1, V is read where a = floor b, one step along the flow, which costs an evaluation more. V changes there by
@@ -79,8 +79,8 @@ class PosteriorSampling:
 class EndPoint:
     """The end point moved as if data were white with unit variance: no derivative of the network.
 
-    Exact on its way to s = 0 for laws that the data have anyhow; what is not measured is moved by neighbours only through the network's
-    next evaluations. Raises ValueError for iterations < 1.
+    Exact for white data of unit variance. For others the covariance is wrong, the more the larger s is, and what is not measured follows
+    only through the network's next evaluations. Raises ValueError for iterations < 1.
     """
 
     pullbacks = 0
@@ -99,7 +99,7 @@ class Guided(nn.Module):
     Not trained and not differentiable; `inflation`, if fitted, stretches about the first guided end point. `floor` as above.
     """
 
-    def __init__(self, refiner: FlowMatching, misfit: Misfit, guidance: Guidance, *, floor: float = 0.1) -> None:
+    def __init__(self, refiner: nn.Module | None, misfit: Misfit, guidance: Guidance, *, floor: float = 0.1) -> None:
         super().__init__()
         if not isinstance(refiner, FlowMatching):
             raise TypeError(

@@ -201,4 +201,6 @@ def select(u: Float[Tensor, "B C *X"], channels: tuple[int, ...] | None) -> Floa
 
 def _each(channels: int | Sequence[int], count: int) -> Int[Tensor, " N"]:
     c = torch.as_tensor(channels, dtype=torch.long)
-    return c.expand(count) if c.ndim == 0 else c
+    if c.ndim and c.shape != (count,):
+        raise ValueError(f"channels must be as many as the {count} sensors, or one for all; got {channels}")
+    return c.expand(count)
