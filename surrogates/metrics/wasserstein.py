@@ -21,18 +21,23 @@ from surrogates.metrics.increments import SEPARATION, increment, separation, spa
 from surrogates.metrics.quantity import CHANNEL, Quantity, Statistics, integral, volume
 
 POWERS = (1, 2)
-Weights = Float[Tensor, " n"] | None
 
 
 def wasserstein(
-    x: Float[Tensor, "*L n"], y: Float[Tensor, "*L m"], p: int = 1, wx: Weights = None, wy: Weights = None
+    x: Float[Tensor, "*L n"],
+    y: Float[Tensor, "*L m"],
+    p: int = 1,
+    wx: Float[Tensor, " n"] | None = None,
+    wy: Float[Tensor, " m"] | None = None,
 ) -> Float[Tensor, "*L"]:
     """W_p of samples x and y, float64; weights (equal unless given) say what share of its law each sample stands for."""
     width, gap = coupled(x, y, wx, wy)
     return (width * gap**p).sum(-1) ** (1 / p)
 
 
-def coupled(x: Float[Tensor, "*L n"], y: Float[Tensor, "*L m"], wx: Weights = None, wy: Weights = None) -> tuple[Tensor, Tensor]:
+def coupled(
+    x: Float[Tensor, "*L n"], y: Float[Tensor, "*L m"], wx: Float[Tensor, " n"] | None = None, wy: Float[Tensor, " m"] | None = None
+) -> tuple[Tensor, Tensor]:
     """Stretches of q on which both quantile functions are constant, and how far apart these are there."""
     if wx is None and wy is None and x.shape[-1] == y.shape[-1]:
         gap = (x.double().sort(-1).values - y.double().sort(-1).values).abs()
@@ -45,7 +50,7 @@ def coupled(x: Float[Tensor, "*L n"], y: Float[Tensor, "*L m"], wx: Weights = No
     return levels - below, (x.gather(-1, i) - y.gather(-1, j)).abs()
 
 
-def _rising(u: Tensor, weight: Weights) -> tuple[Tensor, Tensor]:
+def _rising(u: Float[Tensor, "*L n"], weight: Float[Tensor, " n"] | None) -> tuple[Tensor, Tensor]:
     """Values in order, and the share of the law up to each."""
     u, order = u.double().sort(-1)
     w = torch.ones(u.shape[-1], dtype=torch.float64, device=u.device) if weight is None else weight.double()
