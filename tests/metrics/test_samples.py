@@ -93,7 +93,7 @@ def test_equal_laws_of_states_are_at_their_floors() -> None:
     found = score_samples(dataset(x), dataset(y))
     assert float(abs(found["energy_distance_ratio"] - 1).max()) < 0.1
     assert float(abs(found["energy_distance_relative"]).max()) < 0.01
-    wrong = score_samples(dataset(1.3 * x), dataset(y))
+    wrong = score_samples(dataset(1.5 * x), dataset(y))
     assert float(wrong["energy_distance_ratio"].min()) > 2
 
 
@@ -106,9 +106,7 @@ def test_failed_members_are_counted() -> None:
 
 
 def test_it_works_on_the_sphere_where_distances_are() -> None:
-    sphere = Sphere.equiangular(6, 12) if hasattr(Sphere, "equiangular") else None
-    if sphere is None:
-        pytest.skip("no such sphere")
+    sphere = Sphere((6, 12), "cells")
     x, y = normal(1, 4, 1, 3, *sphere.shape), normal(1, 5, 1, 3, *sphere.shape, seed=1)
     for metric in for_samples(FLOW, sphere):
         for value in metric.value(metric.statistics(x, y, sphere)).values():
@@ -132,9 +130,8 @@ def test_what_does_not_meet_is_refused() -> None:
 
 def test_directions_are_the_seed_s() -> None:
     x, y = normal(1, 4, 1, 3, 8, 6), normal(1, 5, 1, 3, 8, 6, seed=1)
-    one, same, other = (
-        m.value(m.statistics(x, y, BOX))["sliced_wasserstein_2"] for m in (SlicedWasserstein(FLOW, seed=s) for s in (0, 0, 1))
-    )
+    metrics = [SlicedWasserstein(FLOW, seed=s) for s in (0, 0, 1)]
+    one, same, other = (m.value(m.statistics(x, y, BOX))["sliced_wasserstein_2"] for m in metrics)
     assert torch.equal(one, same) and not torch.equal(one, other)
 
 
