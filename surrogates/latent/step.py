@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from surrogates.contracts import Conditions, Constraint, Domain, Noise, State
+from surrogates.deep_ensemble import DeepEnsemble, evaluations_of
 from surrogates.fields import Fields
 from surrogates.latent.conversion import autoencoder_of, decode, encode, latent_conditions
 from surrogates.record import recorded
@@ -25,17 +26,17 @@ BUDGET = "budget"
 class Latent(nn.Module):
     """A Step from physical fields to physical fields through `autoencoder`, forecast by `surrogate` between.
 
-    `autoencoder` is a surrogate whose operator is an `Autoencoder`; `surrogate` one of its latents. `constraint` acts on decoded fields.
+    `autoencoder` is a surrogate whose operator is an `Autoencoder`; `surrogate` one of its latents, or an ensemble of such. `constraint` acts on decoded fields.
     Raises ValueError where the two do not belong together.
     """
 
-    def __init__(self, autoencoder: Surrogate, surrogate: Surrogate, constraint: Constraint | None = None) -> None:
+    def __init__(self, autoencoder: Surrogate, surrogate: Surrogate | DeepEnsemble, constraint: Constraint | None = None) -> None:
         super().__init__()
         network = autoencoder_of(autoencoder)
         box = network.latent_box(autoencoder.domain)
-        if surrogate.fields.count != network.latent or surrogate.domain != box:
+        if surrogate.inputs.count != network.latent or surrogate.domain != box:
             raise ValueError(
-                f"the autoencoder has {network.latent} latents on {box} but the surrogate {surrogate.fields.count} on {surrogate.domain}; "
+                f"the autoencoder has {network.latent} latents on {box} but the surrogate {surrogate.inputs.count} on {surrogate.domain}; "
                 "train it on what `encode_dataset` makes with this autoencoder"
             )
         self.autoencoder, self.surrogate, self.constraint = autoencoder, surrogate, constraint
@@ -63,6 +64,18 @@ class Latent(nn.Module):
     @property
     def dt(self) -> float:
         return self.surrogate.dt
+
+    @property
+    def generative(self) -> bool:
+        """Whether members differ."""
+        inner = self.surrogate
+        return inner.generative if isinstance(inner, DeepEnsemble) else inner.refiner is not None
+
+    @property
+    def evaluations(self) -> int:
+        """Network evaluations a member and bundle in latent space; one decoder comes to each frame."""
+        inner = self.surrogate
+        return inner.evaluations if isinstance(inner, DeepEnsemble) else evaluations_of(inner)
 
     def begin(self, past: Float[Tensor, "B H C *X"], conditions: Conditions) -> State:
         """The state that a rollout carries: the surrogate's own, and the law's reference. Raises ValueError as the surrogate does."""

@@ -14,6 +14,7 @@ from surrogates.constraints import ConservedIntegral
 from surrogates.contracts import Conditions, Step
 from surrogates.data import open_dataset
 from surrogates.data.module import DataModule
+from surrogates.deep_ensemble import DeepEnsemble
 from surrogates.domains import Box
 from surrogates.fields import Field, Fields
 from surrogates.forecast import simulate
@@ -43,7 +44,9 @@ def past(rows: int, history: int = 1, n: int = 32) -> torch.Tensor:
 
 
 class Same(nn.Module):
-    """The last frame again."""
+    """The last frame again, by a network that `describe` can write down."""
+
+    arguments: dict[str, int] = {}  # noqa: RUF012
 
     def forward(self, x, domain, embedding=None):
         return x[:, -3:]
@@ -139,6 +142,22 @@ def test_the_laws_of_a_step(kind, history, bundle, law, autoencoder) -> None:
         torch.testing.assert_close(
             LINE.integral(frames.flatten(0, 1))[:, 1].unflatten(0, (2, 6)), budget[:, None].expand(2, 6), rtol=1e-5, atol=1e-5
         )
+
+
+def test_an_ensemble_of_latent_surrogates(autoencoder) -> None:
+    pair = [inner(autoencoder, "plain"), inner(autoencoder, "same")]
+    step, u = Latent(autoencoder, DeepEnsemble(pair)), past(1).expand(2, -1, -1, -1).contiguous()
+    assert step.generative and step.evaluations == 1
+    with torch.no_grad():
+        made = torch.stack(list(rollout(step, u, 2, conditions(2).after, SeededNoise(0, [0, 0], [0, 1]))), 1)
+        for k, one in enumerate(pair):
+            alone = torch.stack(list(rollout(Latent(autoencoder, one), u[:1], 2, conditions(1).after)), 1)
+            torch.testing.assert_close(made[k], alone[0], rtol=1e-5, atol=1e-5)
+
+
+def test_it_counts_the_evaluations_in_latent_space(autoencoder) -> None:
+    plain, flow = (Latent(autoencoder, inner(autoencoder, kind)) for kind in ("plain", "flow"))
+    assert (plain.generative, plain.evaluations) == (False, 1) and (flow.generative, flow.evaluations) == (True, 3)
 
 
 def test_it_runs_at_another_resolution(autoencoder) -> None:
