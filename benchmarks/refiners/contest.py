@@ -33,7 +33,7 @@ from contender import Training, budgets, build, kept, task_of, trained  # noqa: 
 from surrogates.errors import nearest  # noqa: E402
 
 KEYS = {"data", "steps", "lr", "seeds", "judge", "solvers", "contenders"}
-MAY = {"law"}
+MAY = {"law", "recipe"}
 ENTRY = {"operator", "refiner", "target", "guess", "family"}
 
 
@@ -60,6 +60,7 @@ class Plan:
     contenders: dict[str, dict[str, Any]]
     families: dict[str, str]
     law: dict[str, Any] | None = None
+    recipe: Path | None = None
     broken: dict[str, str] = field(default_factory=dict)
 
     def run(self, label: str, seed: int) -> Run:
@@ -90,7 +91,8 @@ def plans(path: Path, only: list[str] | None, chosen: list[str] | None) -> list[
         wanted = {k: v for k, v in contenders.items() if not chosen or k in chosen}
         if wanted and (not only or task in only):
             numbers = int(entry["steps"]), float(entry["lr"]), tuple(entry["seeds"])
-            made.append(Plan(task, entry["data"], *numbers, entry["judge"], entry["solvers"], wanted, families, entry.get("law")))
+            recipe = path.parent / entry["recipe"] if "recipe" in entry else None
+            made.append(Plan(task, entry["data"], *numbers, entry["judge"], entry["solvers"], wanted, families, entry.get("law"), recipe))
     return made
 
 
@@ -132,13 +134,12 @@ def pending(out: Path, all_plans: list[Plan], failed: set[str]) -> list[Run]:
 def execute(out: Path, run: Run, device: str = "cpu") -> dict[str, Any]:
     """Train (or read the weights), then judge with every number of evaluations; what is stored of it."""
     from judge import climate_of, endure, judge, truth_of
-    from known_law import Law
     from known_law import compare as held_against
 
     training, settings = run.training, settings_of(run.judge)
     task, name = task_of(training.data), (training.data["dataset"], training.data["size"])
     surrogate, told = trained(out, training, task, device)
-    truth, law = truth_of(*name, settings), None if run.law is None else Law(**_tuples(run.law))
+    truth, law = truth_of(*name, settings), None if run.law is None else law_of(run.law)
     generative = surrogate.refiner is not None
     possible = budgets(surrogate, list(settings.evaluations))
     results: dict[int, dict[str, Any]] = {}
@@ -147,7 +148,7 @@ def execute(out: Path, run: Run, device: str = "cpu") -> dict[str, Any]:
             surrogate.refiner.steps = steps  # type: ignore[union-attr]
         results[n] = judge(surrogate, truth, settings, settings.members if generative else 1, device)
         if law is not None:
-            results[n]["law"] = held_against(surrogate, *name, law)
+            results[n]["law"] = held_against(surrogate, *name, law, device)
         if settings.long and n == max((k for k in possible if k <= settings.long_evaluations), default=min(possible)):
             results[n]["long"] = endure(surrogate, truth, climate_of(*name), settings)
     return {"run": asdict(run), **told, "results": results}
@@ -157,6 +158,12 @@ def settings_of(entry: dict[str, Any]) -> Any:
     from judge import Settings
 
     return Settings(**_tuples(entry))
+
+
+def law_of(entry: dict[str, Any]) -> Any:
+    from known_law import Law
+
+    return Law(**_tuples(entry))
 
 
 def _tuples(entry: dict[str, Any]) -> dict[str, Any]:
@@ -243,7 +250,7 @@ def main() -> int:
             write(options.out, every, {})
             return 0
         for plan in chosen:
-            ensure_data(plan)
+            ensure_data(plan, options.device)
             settings_of(plan.judge)
             check(plan)
     except (ValueError, TypeError, OSError) as error:
@@ -264,10 +271,11 @@ def main() -> int:
     return 1 if failed else 0
 
 
-def ensure_data(plan: Plan) -> None:
+def ensure_data(plan: Plan, device: str) -> None:
+    """Make what is not there: a data set of the package, or the recipe beside the suite."""
     from surrogates.data import make
 
-    make(plan.data["dataset"], plan.data["size"])
+    make(plan.recipe or plan.data["dataset"], plan.data["size"], device=device)
 
 
 if __name__ == "__main__":

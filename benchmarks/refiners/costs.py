@@ -47,19 +47,25 @@ def references(task: Grid, plan: Plan) -> dict[str, tuple[Step, int]]:
 
 def baselines(out: Path, plan: Plan) -> None:
     """OUT/baselines-TASK.json, made once."""
-    from contest import settings_of, write_json
+    from contest import law_of, settings_of, write_json
     from judge import judge, truth_of
+    from known_law import compare, perfect
     from timing import machine
 
     path = out / f"baselines-{plan.task}.json"
-    told = json.loads(json.dumps({"data": plan.data, "judge": plan.judge, "solvers": plan.solvers}))
+    told = json.loads(json.dumps({"data": plan.data, "judge": plan.judge, "solvers": plan.solvers, "law": plan.law}))
     if path.exists() and json.loads(path.read_text())["run"] == told:
         return
     torch.set_num_threads(1)
     settings, task = settings_of(plan.judge), task_of(plan.data)
     truth = truth_of(plan.data["dataset"], plan.data["size"], settings)
     rows = {label: judge(step, truth, settings, members) for label, (step, members) in references(task, plan).items()}
-    write_json(path, {"run": told, "machine": machine(), "rows": rows})
+    laws = {}
+    if plan.law is not None:
+        law, name = law_of(plan.law), (plan.data["dataset"], plan.data["size"])
+        laws = {label: compare(step, *name, law) for label, (step, _) in references(task, plan).items()}
+        laws["other true members"] = perfect(*name, law)
+    write_json(path, {"run": told, "machine": machine(), "rows": rows, "laws": laws})
 
 
 def frame(task: Grid, step: Any, rows: int = ROWS, device: str = "cpu") -> Callable[[], object]:

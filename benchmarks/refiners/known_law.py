@@ -1,14 +1,15 @@
-"""A generative forecast against the law it should have: the truth is stochastic, so that members of its conditional law can be drawn.
+"""A generative forecast against the law it should have: the truth is stochastic, and the data set holds true members of that law.
 
-The part `members` of the data set holds true members of S initial states. Half of them are batch A, half B, n each, and a contender draws
-n of its own. With ||u||^2 = <|u|^2> over space and components, and the same number of pairs on every side,
+The part `members` has many true members of each of S initial states. The first half of them is what forecasts are held against, the
+second half a contender like any other, which shows what a perfect forecast would score: the floor as it is measured, beside the floor
+that the metric expects. Every contender draws as many members as that half has (a deterministic one repeats itself, so that it is judged
+at the same number of pairs). All numbers are ratios of means over the S states,
 
-    D(X, Y) = 2 E||X - Y|| - E||X - X'|| - E||Y - Y'||          (energy distance; all pairs, a member with itself included)
-    ratio   = mean_s [D(model, A) + D(model, B)] / 2  /  mean_s D(A, B)
+    energy distance over floor     mean of D with all pairs / mean of (1/M + 1/N) E||Y - Y'||          1 for a perfect forecast
+    relative distance              mean of the unbiased D / mean of E||Y - Y'||                        0 for a perfect forecast
+    variance, its spectrum         of the members about their mean, over that of the true members
 
-The floor D(A, B) is what two samples of one law are apart; a perfect contender has ratio 1, whatever n is. The variance spectrum is that of
-the members about their mean, S_k of u - <u>_members times n/(n - 1), averaged over states.
-Source: Szekely and Rizzo, "Energy statistics", Journal of Statistical Planning and Inference 143, 2013.
+with D = 2 E||X - Y|| - E||X - X'|| - E||Y - Y'||, as `surrogates.metrics.EnergyDistance` has it.
 """
 
 from __future__ import annotations
@@ -21,20 +22,23 @@ import numpy as np
 import torch
 import xarray as xr
 from judge import SEED
-from torch import Tensor
 
-from surrogates.contracts import Domain, Step
+from surrogates.contracts import Step
 from surrogates.data import open_dataset
+from surrogates.fields import Fields
 from surrogates.forecast import simulate
-from surrogates.interchange import MEMBER, TIME, TRAJECTORY, domain_of, from_xarray
-from surrogates.metrics import log_spectral_distance, shell_spectrum
+from surrogates.interchange import MEMBER, TIME, TRAJECTORY, fields_of
+from surrogates.metrics import log_spectral_distance
+from surrogates.metrics.energy_distance import EnergyDistance
+from surrogates.metrics.samples import score_members
+from surrogates.metrics.variance_spectrum import VarianceSpectrum
 
 MEMBERS = "members"  # the part of a data set that holds them
 
 
 @dataclass(frozen=True)
 class Law:
-    """`states` initial states with `members` in each of the three batches, judged at these `leads` (frames)."""
+    """`states` initial states, `members` of a forecast and of each half of the true ones, at these `leads` (frames)."""
 
     states: int
     members: int
@@ -43,61 +47,71 @@ class Law:
 
 
 @lru_cache(maxsize=2)
-def truth(dataset: str, size: str, law: Law) -> tuple[xr.Dataset, Tensor, Tensor]:
-    """The initial states, and two independent batches (states, members, leads, C, *X). Raises ValueError where there are too few."""
+def truth(dataset: str, size: str, law: Law) -> tuple[xr.Dataset, xr.Dataset, xr.Dataset]:
+    """The initial states and the two halves of the true members at the leads. Raises ValueError where there are too few."""
     data = open_dataset(dataset, MEMBERS, size=size)
     have, wanted = (data.sizes[TRAJECTORY], data.sizes[MEMBER], data.sizes[TIME]), (law.states, 2 * law.members, max(law.leads) + 1)
     if any(h < w for h, w in zip(have, wanted, strict=True)):
         raise ValueError(f"{dataset}: {MEMBERS} has (states, members, frames) {have} but the known law asks for {wanted}")
-    data = data.isel({TRAJECTORY: slice(law.states)})
-    u = from_xarray(data.isel({TIME: list(law.leads)}))
-    return data.isel({TIME: [0], MEMBER: 0}).load(), u[:, : law.members], u[:, law.members : 2 * law.members]
+    data = data.isel({TRAJECTORY: slice(law.states)}).load()
+    initial = data.isel({TIME: [0], MEMBER: 0}).drop_vars(MEMBER, errors="ignore")
+    later = data.isel({TIME: list(law.leads)})
+    halves = (later.isel({MEMBER: slice(k * law.members, (k + 1) * law.members)}) for k in (0, 1))
+    first, second = (h.assign_coords({MEMBER: np.arange(law.members)}) for h in halves)
+    return initial, first, second
 
 
-def compare(step: Step, dataset: str, size: str, law: Law) -> list[dict[str, Any]]:
+def compare(step: Step, dataset: str, size: str, law: Law, device: str = "cpu") -> list[dict[str, Any]]:
     """What is told of each lead."""
-    initial, a, b = truth(dataset, size, law)
+    initial, true, _ = truth(dataset, size, law)
     forecast = simulate(step, initial, max(law.leads), members=law.members, seed=SEED, group=law.group)
-    x, domain = from_xarray(forecast.isel({TIME: [n - 1 for n in law.leads]})), domain_of(initial)
-    return [{"lead": n} | at_lead(x[:, :, i], a[:, :, i], b[:, :, i], domain) for i, n in enumerate(law.leads)]
+    return told(forecast.isel({TIME: [n - 1 for n in law.leads]}), true, law, device)
 
 
-def at_lead(x: Tensor, a: Tensor, b: Tensor, domain: Domain) -> dict[str, Any]:
-    """Members (S, n, C, *X) of a contender and of the two true batches."""
-    floor = distance(a, b, domain)
-    d = (distance(x, a, domain) + distance(x, b, domain)) / 2
-    ours, true = variance_spectrum(x, domain), (variance_spectrum(a, domain) + variance_spectrum(b, domain)) / 2
-    low, high = ratio_interval(d, floor)
+def perfect(dataset: str, size: str, law: Law) -> list[dict[str, Any]]:
+    """The same for the other half of the true members."""
+    _, true, other = truth(dataset, size, law)
+    return told(other, true, law)
+
+
+def told(forecast: xr.Dataset, true: xr.Dataset, law: Law, device: str = "cpu") -> list[dict[str, Any]]:
+    fields: Fields = fields_of(true)
+    scores = score_members(forecast, true, [EnergyDistance(fields), VarianceSpectrum(fields)], device=device)
+    return [{"lead": n} | at_lead(scores.isel(lead_time=i)) for i, n in enumerate(law.leads)]
+
+
+def at_lead(scores: xr.Dataset) -> dict[str, Any]:
+    """From the scores of every state (trajectory, field, ...) at one lead."""
+    n = scores.attrs["members"], scores.attrs["members_truth"]
+    fair, floor, pooled = (a.mean("field", skipna=False).values for a in distances(scores))
+    apart = floor / (1 / n[0] + 1 / n[1])  # E||Y - Y'||
+    ours, theirs = (spectrum(scores, f"variance_spectrum{name}") for name in ("", "_truth"))
+    low, high = interval(pooled, floor)
     return {
-        "ratio": float(d.mean() / floor.mean()),
+        "ratio": float(pooled.mean() / floor.mean()),
         "interval": [low, high],
-        "distance": float(d.mean()),
-        "floor": float(floor.mean()),
-        "variance": float(ours.sum() / true.sum()),
-        "variance spectrum error": float(log_spectral_distance(ours, true)),
+        "relative": float(fair.mean() / apart.mean()),
+        "variance": float(ours.sum() / theirs.sum()),
+        "variance spectrum error": float(log_spectral_distance(ours, theirs)),
         "variance spectrum": ours.tolist(),
-        "variance spectrum of the truth": true.tolist(),
+        "variance spectrum of the truth": theirs.tolist(),
     }
 
 
-def distance(x: Tensor, y: Tensor, domain: Domain) -> Tensor:
-    """The energy distance of each state (S): members (S, n, C, *X)."""
-    weight = (domain.measure / domain.measure.sum()).sqrt()
-    p, q = ((u.double() * weight).flatten(2) for u in (x, y))
-    between, own = torch.cdist(p, q).mean((1, 2)), [torch.cdist(u, u).mean((1, 2)) for u in (p, q)]
-    return 2 * between - own[0] - own[1]
+def distances(scores: xr.Dataset) -> tuple[xr.DataArray, xr.DataArray, xr.DataArray]:
+    """Unbiased, the floor, and with all pairs."""
+    floor = scores["energy_distance_floor"]
+    return scores["energy_distance"], floor, scores["energy_distance_ratio"] * floor
 
 
-def variance_spectrum(x: Tensor, domain: Domain) -> Tensor:
-    """(S shells): of members (states, n, C, *X) about their mean, components together."""
-    n = x.shape[1]
-    anomalies = x.double() - x.double().mean(1, keepdim=True)
-    return shell_spectrum(anomalies, domain).sum(2).mean((0, 1)) * n / (n - 1)
+def spectrum(scores: xr.Dataset, name: str) -> torch.Tensor:
+    """The mean over states, fields together; NaN where a member failed."""
+    array = scores[name]
+    return torch.from_numpy(array.sum("field", skipna=False).mean(TRAJECTORY, skipna=False).values)
 
 
-def ratio_interval(d: Tensor, floor: Tensor, resamples: int = 2000, level: float = 0.95) -> tuple[float, float]:
-    """Percentile bootstrap over states."""
+def interval(d: np.ndarray, floor: np.ndarray, resamples: int = 2000, level: float = 0.95) -> tuple[float, float]:
+    """Of the ratio of means, by a percentile bootstrap over states."""
     draws = np.random.default_rng(0).integers(len(d), size=(resamples, len(d)))
-    ratios = d.numpy()[draws].mean(1) / floor.numpy()[draws].mean(1)
-    low, high = np.quantile(ratios, [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(d[draws].mean(1) / floor[draws].mean(1), [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Row = dict[str, Any]
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#6a51a3", "#999933", "#8c564b")
-MARKERS = "osD^vPX<>h"
+COLOURS = ("#5b5b5b", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#0072b2", "#6a51a3", "#999933", "#8c564b")
+MARKERS = "osD^vPX<>hp"
 GAP = 0.066
 
 
@@ -80,7 +80,7 @@ def draw(ax: Axes, found: Mapping[str, list[Row]], panel: Panel, families: Seque
         ax.vlines(x, low, high, color=colour, lw=0.8, alpha=0.6)
         (ends if x[-1] == most and most > 1 else alone).append((x[-1], y[-1], family, colour))
     ticks = sorted({x for at in lines.values() for x, *_ in at})
-    ax.set_xticks(ticks, [str(t) for t in ticks])
+    ax.set_xticks(ticks, [f"{t:g}" for t in ticks])
     ax.xaxis.set_minor_locator(ax.xaxis.get_major_locator().__class__([]))
     ax.set_xlim(0.87, most * 1.08)
     references(ax, found, panel)
@@ -89,13 +89,13 @@ def draw(ax: Axes, found: Mapping[str, list[Row]], panel: Panel, families: Seque
     beside(ax, alone)
 
 
-def points(found: Mapping[str, list[Row]], panel: Panel, family: str) -> list[tuple[int, float, float, float]]:
+def points(found: Mapping[str, list[Row]], panel: Panel, family: str) -> list[tuple[float, float, float, float]]:
     """(evaluations, value, least, greatest over seeds) where the value is finite; of a known law, its first lead."""
     climate = next((r["energy score"] for r in found["references"] if r["contender"] == "climate"), math.nan)
     lead = min((r["lead"] for r in found["law"]), default=None)
     at = []
     for r in found[panel.section]:
-        if r["family"] != family or (panel.section == "law" and r["lead"] != lead):
+        if r.get("family") != family or (panel.section == "law" and r["lead"] != lead):
             continue
         value, ranged = r.get(panel.key), (math.nan, math.nan)
         if panel.key == "of climate":
@@ -103,13 +103,13 @@ def points(found: Mapping[str, list[Row]], panel: Panel, family: str) -> list[tu
         elif panel.key == "ratio":
             ranged = (min(r["ratios"]), max(r["ratios"]))
         if value is not None and math.isfinite(value) and (value > 0 or not panel.log):
-            at.append((r["evaluations"], value, *(v if math.isfinite(v) else value for v in ranged)))
+            at.append((float(r["evaluations"]), value, *(v if math.isfinite(v) else value for v in ranged)))
     return sorted(at)
 
 
 def references(ax: Axes, found: Mapping[str, list[Row]], panel: Panel) -> None:
     """Levels to compare with, as thin grey lines named inside the panel."""
-    levels = {"ratio": [("the true law", 1.0)], "of climate": [("climate", 1.0)]}.get(panel.key, [])
+    levels = {"ratio": [("true members", 1.0)], "of climate": [("climate", 1.0)]}.get(panel.key, [])
     if panel.key == "time":
         levels = [(r["contender"], r["time"]) for r in found["references"] if r["contender"] != "climate"]
     low, high = ax.get_ylim()

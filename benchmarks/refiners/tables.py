@@ -57,6 +57,8 @@ def collect(out: Path, plan: Plan) -> dict[str, list[Row]]:
         found["equivalence"] += verdict(label, done)
     for label, scores in _read(out / f"baselines-{plan.task}.json").get("rows", {}).items():
         found["references"].append({"contender": label, "ms": costs.get(label, {}).get("0", math.nan)} | summarise([scores]))
+    for label, laws in _read(out / f"baselines-{plan.task}.json").get("laws", {}).items():
+        found["law"] += [{"contender": label, "reference": True, "ratios": [told["ratio"]]} | told for told in laws]
     return found
 
 
@@ -132,12 +134,13 @@ def scores_table(found: Mapping[str, list[Row]]) -> str:
 
 
 def law_table(rows: Sequence[Row]) -> str:
-    head = ["contender", "evaluations", "lead", "energy distance over floor", "of seeds", "95 %", "variance", "variance spectrum error"]
+    head = ["contender", "evaluations", "lead", "energy distance over floor", "of seeds", "95 % over states", "relative distance"]
+    head += ["variance", "variance spectrum error"]
     lines = []
     for r in rows:
-        spread = f"{r['seeds']}: {min(r['ratios']):.3g} to {max(r['ratios']):.3g}"
+        spread = f"{r['seeds']}: {min(r['ratios']):.3g} to {max(r['ratios']):.3g}" if "seeds" in r else ""
         interval = "{:.3g} to {:.3g}".format(*r["interval"])
-        cells = [r["contender"], r["evaluations"], r["lead"], number(r["ratio"]), spread, interval]
+        cells = [r["contender"], r.get("evaluations", ""), r["lead"], number(r["ratio"]), spread, interval, number(r["relative"])]
         lines.append([*cells, number(r["variance"]), number(r["variance spectrum error"])])
     return markdown(head, lines)
 
