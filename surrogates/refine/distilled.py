@@ -81,6 +81,6 @@ class DistilledConsistency(Student, Consistency):
         domain: Domain,
     ) -> Float[Tensor, "B C *X"]:
         velocity = velocity_at(present(self.teacher), frame, guess, context, embedding, domain)
-        step, last = domain.expand((r - s)[:, None]), domain.expand((r == 0)[:, None])
+        step, after = domain.expand((r - s)[:, None]), domain.expand(r[:, None])
         v = velocity(z, s)
-        return z + step * torch.where(last, v, (v + velocity(z + step * v, r)) / 2)
+        return z + step * torch.where(after > 0, (v + velocity(z + step * v, r)) / 2, v)

@@ -59,8 +59,8 @@ def learned_steps(
     for i in range(iterations + 1):
         levels = falling(theta).to(z.dtype)
         error = (_through(velocity, z, levels, domain.members, refiner.sampler is heun) - target).double().square().mean()
-        if float(error) < best[0]:
-            best = (float(error), theta.detach().clone())
+        if error.item() < best[0]:
+            best = (error.item(), theta.detach().clone())
         if i < iterations:
             (theta.grad,) = torch.autograd.grad(error, (theta,))
             optimiser.step()

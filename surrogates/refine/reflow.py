@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from surrogates.contracts import Domain, Draws
 from surrogates.record import recorded
+from surrogates.refine.flow import Flow
 from surrogates.refine.flow_matching import FlowMatching
 from surrogates.refine.samplers import Sampler, euler
 from surrogates.refine.schedule import UNIFORM, Schedule
@@ -31,19 +32,19 @@ from surrogates.refine.teacher import Student, present
 class Reflow(Student, FlowMatching):
     """`Refiner` by flow matching on the linear path between the source's draws and what a frozen `teacher` makes of them.
 
-    With `warm`, the operator begins with the teacher's weights. Each loss costs the teacher's evaluations. A sampler that adds noise
+    With `warm`, the operator begins with the teacher's weights. Each loss costs the teacher's evaluations. A teacher that adds noise
     gives pairs of the right law, but no straighter ones. There is no `inflation`: the first velocity points to the sample and not to the
     conditional mean. Raises ValueError for a teacher of another source or channels, and in `loss` where there is none.
     """
 
-    teacher: FlowMatching | None
+    teacher: Flow | None
 
     def __init__(
         self,
         operator: nn.Module,
         *,
         channels: int,
-        teacher: FlowMatching | None = None,
+        teacher: Flow | None = None,
         warm: bool = False,
         schedule: Schedule = UNIFORM,
         source: Source = GAUSSIAN,

@@ -69,5 +69,4 @@ class Shortcut(AverageVelocity):
         on: Any = domain.expand
         first = average(z, s, s - half)
         second = average(z - on(half[:, None]) * first, s - half, r)
-        shortest = (s - r) < 1.5 / self.finest
-        return torch.where(on(shortest[:, None]), v, (first + second) / 2)
+        return torch.where(on(half[:, None]) > 0.75 / self.finest, (first + second) / 2, v)

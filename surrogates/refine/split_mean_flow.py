@@ -66,4 +66,4 @@ class SplitMeanFlow(AverageVelocity):
         first = average(z, s, m)
         rest = average(z - on((s - m)[:, None]) * first, m, r)
         share = on(part[:, None])
-        return torch.where(on((s == r)[:, None]), v, share * first + (1 - share) * rest)
+        return torch.where(on((s - r)[:, None]) > 0, share * first + (1 - share) * rest, v)

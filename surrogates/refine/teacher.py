@@ -7,7 +7,7 @@ does not need. A student made with teacher=None samples, and says what it lacks 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar, Self, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -18,6 +18,9 @@ from surrogates.refine.features import features
 from surrogates.refine.flow import Flow
 from surrogates.refine.flow_matching import FlowMatching
 from surrogates.refine.source import Frame
+
+S = TypeVar("S", bound="Student")
+F = TypeVar("F", bound=Flow)
 
 
 class Student(nn.Module):
@@ -47,7 +50,7 @@ class Student(nn.Module):
             raise ValueError("warm=True copies the teacher's weights, but the two networks differ; make them alike, or write warm=False")
         self.operator.load_state_dict(weights)  # type: ignore[union-attr]
 
-    def train(self, mode: bool = True) -> Self:
+    def train(self: S, mode: bool = True) -> S:
         super().train(mode)
         held = getattr(self, self.HELD)
         if held is not None:
@@ -55,10 +58,7 @@ class Student(nn.Module):
         return self
 
 
-S = TypeVar("S", bound=Student)
-
-
-def present(teacher: FlowMatching | None) -> FlowMatching:
+def present(teacher: F | None) -> F:
     """The teacher. Raises ValueError where there is none."""
     if teacher is None:
         raise ValueError("this refiner has no teacher, so it can sample but not be trained; make it with teacher=...")
