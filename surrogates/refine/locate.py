@@ -37,7 +37,7 @@ def locate(domain: Domain, where: Float[Tensor, "N D"]) -> Located:
         raise ValueError(f"a sensor here has {domain.dim} finite coordinates, got {where.tolist()}")
     if isinstance(domain, Mesh):
         return _among_nodes(domain, where)
-    lines = [_along(domain, axis, where[:, axis]) for axis in range(domain.dim)]
+    lines = [_along(domain, axis, where[:, axis].contiguous()) for axis in range(domain.dim)]
     index, weights = [], []
     for corner in product((0, 1), repeat=domain.dim):
         flat, weight = torch.zeros(len(where), dtype=torch.long), torch.ones(len(where), dtype=torch.float64)
