@@ -91,8 +91,9 @@ class DiffusionForcing(Flow):
         for row in matrix[:-1]:
             if not self.times.trains(self.schedule, row):
                 raise ValueError(
-                    f"the levels {row} of the frames are visited together but {self.times} and {self.schedule} never train them; "
-                    "write times=EachFrame() and schedule=Uniform(), or frames that go together (lag=0)"
+                    f"the levels {row} of the frames are visited together but {self.times} and {self.schedule} never train them; write "
+                    "times=EachFrame() and schedule=Uniform(). A Ramp needs steps = frames * lag, and a schedule that never trains clean "
+                    "frames, such as Steps, needs frames that go together, lag=0"
                 )
 
     def fit_scale(self, residuals: Float[Tensor, "N C *X"]) -> None:

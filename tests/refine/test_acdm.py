@@ -92,23 +92,25 @@ def test_without_correlation_it_is_ddpm_whatever_the_context(points, plain):
 
 def test_the_exact_prediction_minimises_the_loss_of_both(points, plain):
     rows, oracle = 40_000, pair(1.0, 0.9)
-    k = state(rows, 1, 2, 1)
-    x = 0.9 * k + math.sqrt(0.19) * state(rows, 1, 2, 2)
+    k = state(rows, 1, 2, 51)
+    x = 0.9 * k + math.sqrt(0.19) * state(rows, 1, 2, 52)
 
     class Shifted(nn.Module):
-        def __init__(self, x, k):
+        def __init__(self, x, k, tilt):
             super().__init__()
-            self.by = torch.tensor([x, k], **F64)[:, None]
+            self.by, self.tilt = torch.tensor([x, k], **F64)[:, None], tilt
 
         def forward(self, x, domain, embedding=None):
-            return oracle(x, domain, embedding) + self.by
+            return oracle(x, domain, embedding) + self.by + self.tilt * x
 
-    def loss(*by):
-        return ACDM(Shifted(*by), channels=1).loss(x, None, k, None, points(2), plain()).mean().item()
+    def loss(*by, tilt=0.0):
+        return ACDM(Shifted(*by, tilt), channels=1).loss(x, None, k, None, points(2), plain()).mean().item()
 
     best = loss(0.0, 0.0)
     for by in ((0.2, 0.0), (0.0, 0.2), (-0.2, 0.0), (0.0, -0.2)):
         assert abs(loss(*by) - best - 0.02) < 0.006  # the mean over both channels
+    up, down = (loss(0.0, 0.0, tilt=tilt) - best for tilt in (0.1, -0.1))
+    assert min(up, down) > 0 and abs(up - down) < 0.005
 
 
 class Listening(nn.Module):

@@ -182,20 +182,22 @@ def test_the_exact_prediction_minimises_the_loss(points, plain):
     truth = GaussianVelocity(MEAN, FRAMES).flow(state(rows, 3, 2, 5))
 
     class Shifted(Frames):
-        by = torch.zeros(3, 1, **F64)
+        by, tilt = torch.zeros(3, 1, **F64), 0.0
 
         def forward(self, x, domain, embedding=None):
-            return super().forward(x, domain, embedding) + self.by
+            return super().forward(x, domain, embedding) + self.by + self.tilt * x
 
-    def loss(frame, by, times):
+    def loss(frame=0, by=0.0, tilt=0.0):
         operator = Shifted()
-        operator.by = torch.zeros(3, 1, **F64).index_fill(0, torch.tensor(frame), by)
-        refiner = DiffusionForcing(operator, channels=3, frames=3, **times)
+        operator.by, operator.tilt = torch.zeros(3, 1, **F64).index_fill(0, torch.tensor(frame), by), tilt
+        refiner = DiffusionForcing(operator, channels=3, frames=3)
         return refiner.loss(truth, None, torch.zeros(rows, 0, 2, **F64), None, points(2), plain()).mean().item()
 
-    best = loss(0, 0.0, {})
+    best = loss()
     for frame, by in itertools.product(range(3), (0.2, -0.2)):
-        assert abs(loss(frame, by, {}) - best - 0.04 / 3) < 0.006
+        assert abs(loss(frame, by) - best - 0.04 / 3) < 0.006
+    up, down = (loss(tilt=tilt) - best for tilt in (0.1, -0.1))
+    assert min(up, down) > 0 and abs(up - down) < 0.005
 
 
 # -- levels --------------------------------------------------------------------------------------------------------

@@ -23,11 +23,11 @@ SLOPE, SHIFT, VARIANCE = 0.7, 0.3, 0.2  # x | u ~ N(SLOPE u + SHIFT, VARIANCE)
 
 
 class Transition(nn.Module):
-    """The exact drift for that law; z comes first, u last."""
+    """The exact drift for that law, or `by` and `tilt` z off it; z comes first, u last."""
 
-    def __init__(self, bridge, by=0.0):
+    def __init__(self, bridge, by=0.0, tilt=0.0):
         super().__init__()
-        self.bridge, self.by = bridge, by
+        self.bridge, self.by, self.tilt = bridge, by, tilt
 
     def forward(self, x, domain, embedding=None):
         z, u = x[:, :1], x[:, -1:]
@@ -35,7 +35,7 @@ class Transition(nn.Module):
         a, b, sigma, *_ = self.bridge.coefficients(s)
         mean, n2 = SLOPE * u + SHIFT, a * a * VARIANCE + sigma**2 * (1 - s)
         y = torch.where(n2 > 1e-13, (z - b * u - a * mean) / n2.clamp(min=1e-13), 0.0)
-        return self.bridge.drift(mean + a * VARIANCE * y, u, sigma * (1 - s) * y, s) / self.bridge.gain(s) + self.by
+        return self.bridge.drift(mean + a * VARIANCE * y, u, sigma * (1 - s) * y, s) / self.bridge.gain(s) + self.by + self.tilt * z
 
 
 class Pointwise(nn.Module):
@@ -122,18 +122,21 @@ def test_a_flow_cannot_leave_a_point():
     assert min(errors) > 0.02
 
 
-def test_the_exact_drift_minimises_the_loss(points, plain):
-    rows, bridge = 40_000, Foellmer()
-    u = state(rows, 1, 2, 1)
-    x = SLOPE * u + SHIFT + VARIANCE**0.5 * state(rows, 1, 2, 2)
+@pytest.mark.parametrize("bridge", [Foellmer(), BrownianBridge()], ids=str)
+def test_the_exact_drift_minimises_the_loss(bridge, points, plain):
+    rows = 40_000
+    u = state(rows, 1, 2, 51)
+    x = SLOPE * u + SHIFT + VARIANCE**0.5 * state(rows, 1, 2, 52)
 
-    def loss(by):
-        refiner = StochasticInterpolant(Transition(bridge, by), channels=1, bridge=bridge)
+    def loss(**off):
+        refiner = StochasticInterpolant(Transition(bridge, **off), channels=1, bridge=bridge)
         return refiner.loss(x, None, u, None, points(2), plain()).mean().item()
 
-    best = loss(0.0)
+    best = loss()
     for by in (0.1, -0.1):
-        assert abs(loss(by) - best - 0.01) < 0.004
+        assert abs(loss(by=by) - best - 0.01) < 0.004
+    up, down = (loss(tilt=tilt) - best for tilt in (0.1, -0.1))
+    assert min(up, down) > 0 and abs(up - down) < 0.005
 
 
 @pytest.mark.parametrize("bridge", [Foellmer(), BrownianBridge()], ids=str)
