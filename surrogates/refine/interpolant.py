@@ -7,10 +7,13 @@ Z departs from what is known rather than from noise, and g may be chosen after t
 chosen: at s = 1 the law is the point u and has no score. A flow without noise (g = 0) cannot leave a point; let g >= sigma.
 
 Source: Chen et al., "Probabilistic forecasting with stochastic interpolants and Foellmer processes", 2024, algorithms 1 and 2,
-https://arxiv.org/abs/2403.13724. The paper takes hundreds of steps of Euler and Maruyama; in few, they leave the mean of `Foellmer` short
-by nearly 1/steps of itself, whereas Heun's method is of order 2 and `BrownianBridge` has the right mean after any number of either
-(tests/refine/test_interpolant.py). Where a'(1) = 0 the first drift is -b' u, which no network is asked for nor counted. What is
-generated must be a state, not a tendency, since it is mixed with u.
+https://arxiv.org/abs/2403.13724. Where a'(1) = 0 the first drift is -b' u, which no network is asked for nor counted. What is generated
+must be a state, not a tendency, since it is mixed with u.
+
+The paper takes hundreds of steps of Euler and Maruyama; in few, they leave the mean of `Foellmer` short by nearly 1/steps of itself. With
+g = sigma and Heun's method `BrownianBridge` is the better in few evaluations: its mean is right after any number, and on a linear
+transition 7 have 97 % of the variance, where Foellmer's bridge lacks 5 % of the mean and 40 % of the variance at 6
+(tests/refine/test_interpolant.py).
 """
 
 from __future__ import annotations

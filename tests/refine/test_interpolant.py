@@ -116,6 +116,14 @@ def test_the_mean_that_few_steps_of_euler_and_maruyama_leave():
         assert 0.7 < short * steps < 1
 
 
+def test_what_few_evaluations_leave():
+    """The figures in the module: four steps of Heun's method, which are 7 evaluations and 6."""
+    mean, variance = law(BrownianBridge(), own_diffusion, stochastic_heun, 4) / torch.tensor([SLOPE * 1.5 + SHIFT, VARIANCE])
+    assert abs(mean) < 1e-12 and -0.035 < variance < -0.025
+    mean, variance = law(Foellmer(), own_diffusion, stochastic_heun, 4) / torch.tensor([SLOPE * 1.5 + SHIFT, VARIANCE])
+    assert -0.055 < mean < -0.045 and -0.45 < variance < -0.35
+
+
 def test_a_flow_cannot_leave_a_point():
     """g = 0 never converges: too little noise has been added before it starts."""
     errors = [law(Foellmer(), lambda bridge, s: 0.0, euler_maruyama, n)[1].abs() for n in (64, 256)]
