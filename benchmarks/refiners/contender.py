@@ -48,13 +48,13 @@ class Training:
 
     @property
     def name(self) -> str:
-        return f"{self.task}/{self.label.replace(' ', '-')}/seed{self.seed}"
+        return f"{self.task}/{self.label.replace(' ', '-').replace(',', '')}/lr{self.lr:g}-seed{self.seed}-steps{self.steps}"
 
     @property
     def guess(self) -> Training | None:
-        """The training of the guess, whose entry stands inside this one's."""
+        """The training of the guess, whose label, entry, rate and steps stand inside this entry."""
         first = self.entry.get("guess")
-        return first and Training(self.task, first["label"], self.data, first["entry"], self.lr, self.steps, self.seed)
+        return first and Training(self.task, first["label"], self.data, first["entry"], first["lr"], first["steps"], self.seed)
 
 
 def build(task: Grid, entry: dict[str, Any], seed: int, guess: Surrogate | None = None) -> Surrogate:

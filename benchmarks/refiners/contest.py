@@ -3,8 +3,10 @@
     python benchmarks/refiners/contest.py [--suite refiners.yaml] [--out DIR] [--only ks] [--contenders "residual flow" MSE]
                                           [--workers 2] [--device cpu] [--no-costs] [--table]
 
-Weights are kept under OUT/weights and results under OUT/runs, one file a run; neither is made again while its settings are the same, so
-the command is stopped and started at will. A contender that fails does not stop the others. Costs are measured last, alone.
+First each contender's learning rates are tried with one seed and a share of the steps, by the fair energy score with 4 evaluations on
+validation trajectories; then all seeds run with the best of them and are judged on test trajectories. Weights are kept under OUT/weights
+and results under OUT/runs, one file a run; neither is made again while its settings are the same, so the command is stopped and started at
+will. A contender that fails does not stop the others. Costs are measured last, alone.
 Then OUT/table.md, OUT/scores.json and OUT/pareto.png are written from the files.
 """
 
@@ -32,8 +34,9 @@ from contender import Training, budgets, build, kept, task_of, trained  # noqa: 
 
 from surrogates.errors import nearest  # noqa: E402
 
-KEYS = {"data", "steps", "lr", "seeds", "judge", "solvers", "contenders"}
+KEYS = {"data", "steps", "rates", "scan", "seeds", "judge", "solvers", "contenders"}
 MAY = {"law", "recipe"}
+FEW, TRIED = 4, 4  # evaluations, and trajectories, that a rate is chosen by
 ENTRY = {"operator", "refiner", "target", "guess", "family"}
 
 
@@ -44,30 +47,59 @@ class Run:
     training: Training
     judge: dict[str, Any]
     law: dict[str, Any] | None
+    split: str = "test"
 
 
 @dataclass(frozen=True)
 class Plan:
-    """One task of a suite. `families` joins contenders that differ only in what was fixed by training (PDE-Refiner's steps)."""
+    """One task of a suite. `scan` is the share of the steps that a rate is tried with; `families` joins contenders that differ only in what
+    is fixed by training (PDE-Refiner's steps); `chosen` are those to run, `broken` those of them that cannot be built, and why."""
 
     task: str
     data: dict[str, Any]
     steps: int
-    lr: float
+    rates: tuple[float, ...]
+    scan: float
     seeds: tuple[int, ...]
     judge: dict[str, Any]
     solvers: dict[str, dict[str, Any]]
     contenders: dict[str, dict[str, Any]]
     families: dict[str, str]
+    chosen: tuple[str, ...]
     law: dict[str, Any] | None = None
     recipe: Path | None = None
     broken: dict[str, str] = field(default_factory=dict)
 
-    def run(self, label: str, seed: int) -> Run:
-        return Run(Training(self.task, label, self.data, self.contenders[label], self.lr, self.steps, seed), self.judge, self.law)
+    def scans(self, out: Path, label: str) -> list[Run]:
+        """The runs that choose a rate: none where there is only one."""
+        rates, steps = self.rates if len(self.rates) > 1 else (), max(1, round(self.scan * self.steps))
+        judge = self.judge | {"evaluations": [FEW], "leads": self.judge["window"], "trajectories": TRIED, "long": 0}
+        return [Run(self._training(out, label, lr, steps, self.seeds[0]), judge, None, "valid") for lr in rates]
 
-    def runs(self) -> list[Run]:
-        return [self.run(label, seed) for seed in self.seeds for label in self.contenders if label not in self.broken]
+    def finals(self, out: Path, label: str) -> list[Run]:
+        """One run a seed with the best rate; none while it is not known."""
+        lr = self.best(out, label)
+        return [] if lr is None else [Run(self._training(out, label, lr, self.steps, s), self.judge, self.law) for s in self.seeds]
+
+    def best(self, out: Path, label: str) -> float | None:
+        """The rate with the least energy score on validation trajectories; None while one is untried. Where all fail, the least rate."""
+        if len(self.rates) == 1:
+            return self.rates[0]
+        found = {run.training.lr: stored(out, run) for run in self.scans(out, label)}
+        if any(result is None for result in found.values()):
+            return None
+        return min(found, key=lambda lr: (_energy(found[lr]), lr))
+
+    def _training(self, out: Path, label: str, lr: float, steps: int, seed: int) -> Training:
+        entry = self.contenders[label]
+        if first := entry.get("guess"):
+            entry = entry | {"guess": first | {"lr": self.best(out, first["label"]) or self.rates[0], "steps": self.steps}}
+        return Training(self.task, label, self.data, entry, lr, steps, seed)
+
+
+def _energy(result: dict[str, Any] | None) -> float:
+    values = [r["energy score"] for r in (result or {"results": {}})["results"].values()]
+    return min((v for v in values if math.isfinite(v)), default=math.inf)
 
 
 def plans(path: Path, only: list[str] | None, chosen: list[str] | None) -> list[Plan]:
@@ -88,11 +120,12 @@ def plans(path: Path, only: list[str] | None, chosen: list[str] | None) -> list[
             raise ValueError(f"{path}: {task}: expected the keys {sorted(KEYS)}; look at {sorted(wrong)}")
         contenders = {label: resolved(entry["contenders"], label, f"{path}: {task}") for label in entry["contenders"]}
         families = {label: e.get("family", label) for label, e in entry["contenders"].items()}
-        wanted = {k: v for k, v in contenders.items() if not chosen or k in chosen}
+        wanted = tuple(label for label in contenders if not chosen or label in chosen)
         if wanted and (not only or task in only):
-            numbers = int(entry["steps"]), float(entry["lr"]), tuple(entry["seeds"])
+            numbers = int(entry["steps"]), tuple(map(float, entry["rates"])), float(entry["scan"]), tuple(entry["seeds"])
             recipe = path.parent / entry["recipe"] if "recipe" in entry else None
-            made.append(Plan(task, entry["data"], *numbers, entry["judge"], entry["solvers"], wanted, families, entry.get("law"), recipe))
+            about = entry["judge"], entry["solvers"], contenders, families, wanted, entry.get("law"), recipe
+            made.append(Plan(task, entry["data"], *numbers, *about))
     return made
 
 
@@ -124,11 +157,26 @@ def stored(out: Path, run: Run) -> dict[str, Any] | None:
 
 
 def pending(out: Path, all_plans: list[Plan], failed: set[str]) -> list[Run]:
-    """The runs to make now: those that are not stored, but for those whose guess is itself still to be made; the first seed first."""
-    missing = [r for plan in all_plans for r in plan.runs() if r.training.name not in failed and stored(out, r) is None]
-    coming = {r.training.name for r in missing}
-    now = [r for r in missing if r.training.guess is None or kept(out, r.training.guess) or r.training.guess.name not in coming]
-    return sorted(now, key=lambda r: r.training.seed)
+    """The runs to make now: rates that were not tried and contenders whose rate is known, the first seed of all before the second of any.
+    What starts from a guess waits for it, unless that failed."""
+    now = []
+    for plan in all_plans:
+        for label in plan.chosen:
+            if label in plan.broken:
+                continue
+            runs = plan.finals(out, label) or plan.scans(out, label)
+            runs = [r for r in runs if r.training.name not in failed and stored(out, r) is None]
+            first = plan.contenders[label].get("guess", {}).get("label")
+            if first in plan.chosen and first not in plan.broken and not _gave_up(plan, first, failed):
+                known = plan.best(out, first) is not None
+                runs = [r for r in runs if known and r.training.guess is not None and kept(out, r.training.guess)]
+            now += runs
+    return sorted(now, key=lambda run: (run.split == "test", run.training.seed))
+
+
+def _gave_up(plan: Plan, label: str, failed: set[str]) -> bool:
+    start = f"{Training(plan.task, label, {}, {}, 0.0, 0, 0).name.rsplit('/', 1)[0]}/"
+    return any(name.startswith(start) for name in failed)
 
 
 def execute(out: Path, run: Run, device: str = "cpu") -> dict[str, Any]:
@@ -139,7 +187,7 @@ def execute(out: Path, run: Run, device: str = "cpu") -> dict[str, Any]:
     training, settings = run.training, settings_of(run.judge)
     task, name = task_of(training.data), (training.data["dataset"], training.data["size"])
     surrogate, told = trained(out, training, task, device)
-    truth, law = truth_of(*name, settings), None if run.law is None else law_of(run.law)
+    truth, law = truth_of(*name, settings, run.split), None if run.law is None else law_of(run.law)
     generative = surrogate.refiner is not None
     possible = budgets(surrogate, list(settings.evaluations))
     results: dict[int, dict[str, Any]] = {}
@@ -222,7 +270,8 @@ def check(plan: Plan) -> None:
     from costs import frame
 
     task = task_of(plan.data)
-    for label, entry in plan.contenders.items():
+    for label in plan.chosen:
+        entry = plan.contenders[label]
         try:
             first = entry.get("guess")
             guess = build(task, first["entry"], 0) if first else None

@@ -90,7 +90,8 @@ def measure(out: Path, plan: Plan, device: str) -> None:
     torch.set_num_threads(1)
     task, wanted = task_of(plan.data), list(settings_of(plan.judge).evaluations)
     calls: dict[tuple[str, int], Callable[[], object]] = {}
-    for label, entry in plan.contenders.items():
+    for label in plan.chosen:
+        entry = plan.contenders[label]
         if label in plan.broken:
             continue
         first = entry.get("guess")

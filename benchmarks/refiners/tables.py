@@ -42,11 +42,12 @@ def collect(out: Path, plan: Plan) -> dict[str, list[Row]]:
     costs = _read(out / f"costs-{plan.task}.json").get("rows", {})
     found: dict[str, list[Row]] = {"rows": [], "references": [], "equivalence": [], "long": [], "law": []}
     for label in plan.contenders:
-        done = [r for seed in plan.seeds if (r := stored(out, plan.run(label, seed))) is not None]
+        done = [r for run in plan.finals(out, label) if (r := stored(out, run)) is not None]
         if not done:
             continue
         about = {"contender": label, "family": plan.families[label], "seeds": len(done), "machine": done[0]["machine"]}
         about |= {"parameters": done[0]["parameters"], "train seconds": mean(r["train seconds"] for r in done)}
+        about["lr"] = done[0]["run"]["training"]["lr"]
         for n in sorted(map(int, done[0]["results"])):
             here = [r["results"][str(n)] for r in done]
             row = about | {"evaluations": n, "ms": costs.get(label, {}).get(str(n), math.nan)}
@@ -102,7 +103,8 @@ def section(plan: Plan, found: Mapping[str, list[Row]]) -> str:
     """The Markdown of one task."""
     machine, settings = found["rows"][0]["machine"], plan.judge
     about = f"{settings['trajectories']} test trajectories, {settings['members']} members, {settings['leads']} frames; "
-    about += f"skill over the first {settings['window']}. {plan.steps} steps of {plan.data['batch']} windows, lr {plan.lr:g}. "
+    about += f"skill over the first {settings['window']}. {plan.steps} steps of {plan.data['batch']} windows; "
+    about += f"rates {', '.join(f'{v:g}' for v in plan.rates)}, each tried for {plan.scan:g} of the steps with one seed. "
     about += f"{machine.get('cpu', '')}, torch {machine.get('torch', '')}, commit {machine.get('commit', '')}."
     parts = [f"## {plan.task}", about, scores_table(found)]
     if found["law"]:
@@ -120,7 +122,7 @@ def section(plan: Plan, found: Mapping[str, list[Row]]) -> str:
 def scores_table(found: Mapping[str, list[Row]]) -> str:
     climate = next((r["energy score"] for r in found["references"] if r["contender"] == "climate"), math.nan)
     head = ["contender", "evaluations", "energy score", "of seeds", "of climate's", "CRPS", "time to .8", "of a member", "spread-skill"]
-    head += ["spectrum error", "failed", "ms a frame and member", "training s", "parameters"]
+    head += ["spectrum error", "failed", "ms a frame and member", "training s", "lr", "parameters"]
     lines = []
     for r in [*found["rows"], *found["references"]]:
         trained = "evaluations" in r
@@ -128,8 +130,8 @@ def scores_table(found: Mapping[str, list[Row]]) -> str:
         time = number(r["time"]) + ("+" if r["censored"] else "")
         cells = [r["contender"], r.get("evaluations", ""), number(r["energy score"]), spread, number(r["energy score"] / climate)]
         cells += [number(r["crps"]), time, number(r["member time"]), number(r["spread-skill"]), number(r["spectrum error"])]
-        cells += [f"{r['failed']}/{r['rollouts']}", number(r["ms"]), number(r.get("train seconds", math.nan)), r.get("parameters", "")]
-        lines.append(cells)
+        cells += [f"{r['failed']}/{r['rollouts']}", number(r["ms"]), number(r.get("train seconds", math.nan)), r.get("lr", "")]
+        lines.append([*cells, r.get("parameters", "")])
     return markdown(head, lines)
 
 
