@@ -26,7 +26,8 @@ BUDGET = "budget"
 class Latent(nn.Module):
     """A Step from physical fields to physical fields through `autoencoder`, forecast by `surrogate` between.
 
-    `autoencoder` is a surrogate whose operator is an `Autoencoder`; `surrogate` one of its latents, or an ensemble of such. `constraint` acts on decoded fields.
+    `autoencoder` is a surrogate whose operator is an `Autoencoder`; `surrogate` one of its latents, or an ensemble of such.
+    `constraint` acts on decoded fields.
     Raises ValueError where the two do not belong together.
     """
 

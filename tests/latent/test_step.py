@@ -46,7 +46,7 @@ def past(rows: int, history: int = 1, n: int = 32) -> torch.Tensor:
 class Same(nn.Module):
     """The last frame again, by a network that `describe` can write down."""
 
-    arguments: dict[str, int] = {}  # noqa: RUF012
+    arguments: dict[str, int] = {}
 
     def forward(self, x, domain, embedding=None):
         return x[:, -3:]
