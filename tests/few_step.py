@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 from surrogates.contracts import Domain
 from surrogates.domains import Box
+from surrogates.refine.average_oracle import GaussianAverage
+from surrogates.refine.average_velocity import tell
 from surrogates.refine.conditioning import widths
 from surrogates.refine.consistency import Consistency
 from surrogates.refine.distilled import DistilledConsistency
@@ -24,7 +26,7 @@ from surrogates.refine.prediction import Preconditioned
 from surrogates.refine.reflow import Reflow
 from surrogates.refine.samplers import ab2, heun
 from surrogates.refine.shortcut import Shortcut
-from surrogates.refine.source import GuessSource, PreviousSource
+from surrogates.refine.source import PreviousSource
 from surrogates.refine.split_mean_flow import SplitMeanFlow
 from surrogates.refine.velocity_tail import VelocityTail
 
@@ -64,6 +66,15 @@ class Shifted(nn.Module):
     def forward(self, x: Tensor, domain: Domain, embedding: Tensor | None = None) -> Tensor:
         shifted: Tensor = self.inner(x, domain, embedding) + self.by
         return shifted
+
+
+class Ends(GaussianAverage):
+    """The exact F with z - s F at the trajectory's end: the average velocity from s to 0, told s alone."""
+
+    def forward(self, x: Tensor, domain: Domain, embedding: Tensor | None = None) -> Tensor:
+        assert embedding is not None
+        s = time_of(embedding)
+        return super().forward(x, domain, tell(s, s))
 
 
 class Small(nn.Module):

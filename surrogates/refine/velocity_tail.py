@@ -24,7 +24,7 @@ from surrogates.contracts import Domain, Draws
 from surrogates.record import recorded
 from surrogates.refine.average_velocity import AverageVelocity
 from surrogates.refine.conditioning import check_channels
-from surrogates.refine.flow import FRESH_DRAW
+from surrogates.refine.flow import FRESH_DRAW, Flow
 from surrogates.refine.flow_matching import FlowMatching
 from surrogates.refine.mean_flow import MeanFlow
 from surrogates.refine.path import LINEAR
@@ -74,7 +74,7 @@ class VelocityTail(Student, FlowMatching):
         operator: nn.Module,
         *,
         channels: int,
-        head: FlowMatching | MeanFlow | SplitMeanFlow,
+        head: Flow,
         switch: float = 0.25,
         schedule: Schedule = UNIFORM,
         sampler: Sampler = euler,

@@ -7,7 +7,7 @@ import torch
 from few_step import EXAMPLES, build, distance, trained
 from laws import refiner_laws
 from networks import cloud
-from refiners import C, DOMAINS, EMBEDDING, ROWS
+from refiners import DOMAINS, EMBEDDING, ROWS, C
 
 from surrogates.domains import Mesh
 from surrogates.noise import AtStep, SeededNoise
