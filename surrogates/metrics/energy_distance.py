@@ -6,9 +6,10 @@ expectation is the floor
 
     (1/M + 1/N) E||Y - Y'||,
 
-what two independent batches of true members of these sizes show; the biased distance over the floor is 1 for a perfect forecast. The
-fair distance over E||Y - Y'|| needs no sizes: 0 for a perfect forecast, and about sqrt(2) - 1 for a single point at the mean of a law of
-many independent directions. Source: Szekely and Rizzo, Energy statistics, J. Stat. Plan. Inference 143 (2013) 1249, sections 1 and 5.
+what two independent batches of true members of these sizes show; the biased distance over the floor is 1 for a perfect forecast. The fair
+distance over E||Y - Y'|| needs no sizes: 0 for a perfect forecast, and about sqrt(2) - 1 for a single point at the mean of a law of many
+independent directions. Norms of whole fields see large waves most: hold distances of increments beside it.
+Source: Szekely and Rizzo, Energy statistics, J. Stat. Plan. Inference 143 (2013) 1249, sections 1 and 5.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ NORM = ", ||u||^2 = <|u|^2>"
 class EnergyDistance:
     """Of members to true members, in units of the field. Statistics add over space. Failed (one member is enough): inf.
 
-    One member is taken for a law at a point. Raises ValueError for one true member, and for a batch of meshes in one.
+    One member is taken for a law at a point, which has a distance and no ratio (NaN): a single true draw is far from its own law.
+    Raises ValueError for one true member, and for a batch of several meshes.
     """
 
     fields: Fields
@@ -43,7 +45,7 @@ class EnergyDistance:
         return {
             "energy_distance": Quantity("2 E||X - Y|| - E||X - X'|| - E||Y - Y'||, pairs of different members" + NORM, (FIELD,), 1),
             "energy_distance_floor": Quantity("(1/M + 1/N) E||Y - Y'||: expected of two true batches, all pairs" + NORM, (FIELD,), 1),
-            "energy_distance_ratio": Quantity("the distance with all pairs over the floor", (FIELD,)),
+            "energy_distance_ratio": Quantity("the distance with all pairs over the floor; NaN for one member", (FIELD,)),
             "energy_distance_relative": Quantity("the distance over E||Y - Y'||", (FIELD,)),
         }
 
@@ -66,9 +68,10 @@ class EnergyDistance:
         within, true = pairs(p, p, xx) / max(1, m * (m - 1)), pairs(q, q, yy) / (n * (n - 1))
         between = pairs(p, q, xy) / (m * n)
         fair, floor = 2 * between - within - true, (1 / m + 1 / n) * true
+        ratio = (fair + within / m + true / n) / floor if m > 1 else torch.full_like(fair, torch.nan)
         found = {
             "energy_distance": fair,
-            "energy_distance_ratio": (fair + within / m + true / n) / floor,
+            "energy_distance_ratio": ratio,
             "energy_distance_relative": fair / true,
         }
         inf = float("inf")

@@ -50,10 +50,12 @@ class SampleMetric(Protocol):
 
 
 def for_members(fields: Fields, domain: Domain, members: int) -> tuple[SampleMetric, ...]:
-    """What tells conditional laws apart: distances always; the variance wave by wave for an ensemble on a periodic Box."""
+    """What tells conditional laws apart: distances always; on a periodic Box those of increments, which see fronts where distances of
+    whole fields see large waves, and for an ensemble the variance wave by wave."""
     metrics: list[SampleMetric] = [EnergyDistance(fields), PointWasserstein(), SlicedWasserstein(fields)]
-    if isinstance(domain, Box) and domain.all_periodic and members > 1:
-        metrics += [VarianceSpectrum(fields)]
+    if isinstance(domain, Box) and domain.all_periodic:
+        metrics += [IncrementWasserstein()]
+        metrics += [VarianceSpectrum(fields)] if members > 1 else []
     return tuple(metrics)
 
 
