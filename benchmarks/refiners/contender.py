@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -34,6 +35,11 @@ def task_of(data: dict[str, Any]) -> Grid:
     return Grid(leads=0, **{k: tuple(v) if isinstance(v, list) else v for k, v in data.items()})
 
 
+def slug(text: str) -> str:
+    """A name for files."""
+    return re.sub(r"[^\w.]+", "-", text)
+
+
 @dataclass(frozen=True)
 class Training:
     """What decides the weights: the data, the entry of the suite (with that of its guess) and how it is trained."""
@@ -48,7 +54,7 @@ class Training:
 
     @property
     def name(self) -> str:
-        return f"{self.task}/{self.label.replace(' ', '-').replace(',', '')}/lr{self.lr:g}-seed{self.seed}-steps{self.steps}"
+        return f"{slug(self.task)}/{slug(self.label)}/lr{self.lr:g}-seed{self.seed}-steps{self.steps}"
 
     @property
     def guess(self) -> Training | None:

@@ -30,7 +30,7 @@ HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "operators"), str(HERE.parent / "speed")]
 
 from compare import leave_with  # noqa: E402
-from contender import Training, budgets, build, kept, task_of, trained  # noqa: E402
+from contender import Training, budgets, build, kept, slug, task_of, trained  # noqa: E402
 
 from surrogates.errors import nearest  # noqa: E402
 
@@ -73,7 +73,8 @@ class Plan:
     def scans(self, out: Path, label: str) -> list[Run]:
         """The runs that choose a rate: none where there is only one."""
         rates, steps = self.rates if len(self.rates) > 1 else (), max(1, round(self.scan * self.steps))
-        judge = self.judge | {"evaluations": [FEW], "leads": self.judge["window"], "trajectories": TRIED, "long": 0}
+        judge = self.judge | {"evaluations": [FEW], "leads": self.judge["window"], "long": 0}
+        judge["trajectories"] = min(TRIED, judge["trajectories"])
         return [Run(self._training(out, label, lr, steps, self.seeds[0]), judge, None, "valid") for lr in rates]
 
     def finals(self, out: Path, label: str) -> list[Run]:
@@ -175,7 +176,7 @@ def pending(out: Path, all_plans: list[Plan], failed: set[str]) -> list[Run]:
 
 
 def _gave_up(plan: Plan, label: str, failed: set[str]) -> bool:
-    start = f"{Training(plan.task, label, {}, {}, 0.0, 0, 0).name.rsplit('/', 1)[0]}/"
+    start = f"{slug(plan.task)}/{slug(label)}/"
     return any(name.startswith(start) for name in failed)
 
 

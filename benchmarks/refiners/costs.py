@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from contender import budgets, build, task_of
+from contender import budgets, build, slug, task_of
 from tasks import Grid
 
 from surrogates.contracts import Step
@@ -52,7 +52,7 @@ def baselines(out: Path, plan: Plan) -> None:
     from known_law import compare, perfect
     from timing import machine
 
-    path = out / f"baselines-{plan.task}.json"
+    path = out / f"baselines-{slug(plan.task)}.json"
     told = json.loads(json.dumps({"data": plan.data, "judge": plan.judge, "solvers": plan.solvers, "law": plan.law}))
     if path.exists() and json.loads(path.read_text())["run"] == told:
         return
@@ -106,6 +106,6 @@ def measure(out: Path, plan: Plan, device: str) -> None:
     rows: dict[str, dict[str, float]] = {}
     for label, n in calls:
         rows.setdefault(label, {})[str(n)] = 1e3 * found.median(f"{label}|{n}") / ROWS
-    path = out / f"costs-{plan.task}.json"
+    path = out / f"costs-{slug(plan.task)}.json"
     before = json.loads(path.read_text())["rows"] if path.exists() else {}
     write_json(path, {"machine": machine(), "rows": before | rows})

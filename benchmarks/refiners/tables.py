@@ -9,6 +9,7 @@ from pathlib import Path
 from statistics import mean
 from typing import TYPE_CHECKING, Any
 
+from contender import slug
 from contest import short, stored
 from verdicts import MARGIN, equivalence
 
@@ -39,7 +40,7 @@ def write(out: Path, plans: list[Plan], failed: Mapping[str, str]) -> None:
 
 def collect(out: Path, plan: Plan) -> dict[str, list[Row]]:
     """Rows of contenders and budgets, means over seeds; references; verdicts; long rollouts; known laws."""
-    costs = _read(out / f"costs-{plan.task}.json").get("rows", {})
+    costs = _read(out / f"costs-{slug(plan.task)}.json").get("rows", {})
     found: dict[str, list[Row]] = {"rows": [], "references": [], "equivalence": [], "long": [], "law": []}
     for label in plan.contenders:
         done = [r for run in plan.finals(out, label) if (r := stored(out, run)) is not None]
@@ -56,9 +57,9 @@ def collect(out: Path, plan: Plan) -> dict[str, list[Row]]:
             for lead in range(len(here[0].get("law", ()))):
                 found["law"].append(row | over_seeds([h["law"][lead] for h in here]) | {"ratios": [h["law"][lead]["ratio"] for h in here]})
         found["equivalence"] += verdict(label, done)
-    for label, scores in _read(out / f"baselines-{plan.task}.json").get("rows", {}).items():
+    for label, scores in _read(out / f"baselines-{slug(plan.task)}.json").get("rows", {}).items():
         found["references"].append({"contender": label, "ms": costs.get(label, {}).get("0", math.nan)} | summarise([scores]))
-    for label, laws in _read(out / f"baselines-{plan.task}.json").get("laws", {}).items():
+    for label, laws in _read(out / f"baselines-{slug(plan.task)}.json").get("laws", {}).items():
         found["law"] += [{"contender": label, "reference": True, "ratios": [told["ratio"]]} | told for told in laws]
     return found
 
