@@ -1,7 +1,7 @@
 """A surrogate as a folder: config.json + weights.safetensors + card.md. Nothing in it can run code.
 
-`config.json` holds how the surrogate is built (`record.describe`) and where it comes from (training data and checksum, recipe,
-seed, versions); `card.md` says the same to a person.
+So is every other trained `Step`: an ensemble of surrogates, one in a latent space, one that rolls a window. `config.json` holds how it is
+built (`record.describe`) and where it comes from (training data and checksum, recipe, seed, versions); `card.md` says the same to a person.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 import surrogates
-from surrogates.contracts import Domain
+from surrogates.contracts import Domain, Step
 from surrogates.domains import Box
 from surrogates.record import construct, describe
 from surrogates.surrogate import Surrogate
@@ -27,7 +28,7 @@ FORMAT = 1
 CONFIG, WEIGHTS, CARD = "config.json", "weights.safetensors", "card.md"
 
 
-def save(surrogate: Surrogate, folder: str | os.PathLike[str], provenance: Mapping[str, Any] | None = None) -> Path:
+def save(surrogate: nn.Module, folder: str | os.PathLike[str], provenance: Mapping[str, Any] | None = None) -> Path:
     """Write the folder, each file whole or not at all. Raises FileExistsError where the folder holds something else."""
     path = Path(folder)
     if path.exists() and not path.is_dir():
@@ -43,16 +44,16 @@ def save(surrogate: Surrogate, folder: str | os.PathLike[str], provenance: Mappi
     return path
 
 
-def load(folder: str | os.PathLike[str], device: str = "cpu") -> Surrogate:
-    """The surrogate in a folder, in evaluation mode.
+def load(folder: str | os.PathLike[str], device: str = "cpu") -> Any:
+    """The surrogate, or other trained `Step`, in a folder, in evaluation mode.
 
     Raises FileNotFoundError where a file is missing and ValueError where config and weights do not belong together.
     """
     path = Path(folder)
     config = read_config(path)
     surrogate = construct(config["surrogate"])
-    if not isinstance(surrogate, Surrogate):
-        raise ValueError(f"{path / CONFIG} describes a {type(surrogate).__name__}, not a Surrogate")
+    if not isinstance(surrogate, nn.Module) or not isinstance(surrogate, Step):
+        raise ValueError(f"{path / CONFIG} describes a {type(surrogate).__name__}, not a surrogate or another trained Step")
     if not (path / WEIGHTS).is_file():
         raise FileNotFoundError(f"{path / WEIGHTS} is missing; the folder is not whole")
     try:
@@ -63,7 +64,15 @@ def load(folder: str | os.PathLike[str], device: str = "cpu") -> Surrogate:
     return surrogate.to(device).eval()
 
 
-def fit(module: torch.nn.Module, weights: Mapping[str, torch.Tensor], where: str) -> None:
+def load_surrogate(folder: str | os.PathLike[str], device: str = "cpu") -> Surrogate:
+    """The surrogate in a folder, where nothing but a single one will do. Raises as `load` does, and ValueError for another Step."""
+    step = load(folder, device)
+    if not isinstance(step, Surrogate):
+        raise ValueError(f"{folder} holds a {type(step).__name__} but a single Surrogate is needed here, as `surrogates train` writes it")
+    return step
+
+
+def fit(module: nn.Module, weights: Mapping[str, torch.Tensor], where: str) -> None:
     """Load weights strictly. Raises ValueError that names the first tensors of another architecture."""
     own = module.state_dict()
     wrong = [f"{k} {tuple(weights[k].shape)} for {tuple(own[k].shape)}" for k in own if k in weights and weights[k].shape != own[k].shape]
@@ -91,24 +100,19 @@ def read_config(path: Path) -> dict[str, Any]:
     return config
 
 
-def card(surrogate: Surrogate, config: Mapping[str, Any]) -> str:
+def card(step: Any, config: Mapping[str, Any]) -> str:
     """What a person wants to know before using it."""
-    rows = [f"| {f.name} | {', '.join(f.channels)} | {f.units} |" for f in surrogate.fields]
-    parts = {k: type(getattr(surrogate, k)).__name__ for k in ("operator", "refiner", "constraint") if getattr(surrogate, k) is not None}
-    sizes = ", ".join(f"{k} `{v}`" for k, v in parts.items())
-    count = sum(p.numel() for p in surrogate.parameters())
+    rows = [f"| {f.name} | {', '.join(f.channels)} | {f.units} |" for f in step.outputs]
+    count = sum(p.numel() for p in step.parameters())
+    frames = f"from {step.history} frame(s) to {step.bundle}; {count} weights"
     lines = [
-        "# Surrogate",
+        f"# {type(step).__name__}",
         "",
-        f"Steps by dt = {surrogate.dt:g} from {surrogate.history} frame(s) to {surrogate.bundle}; {count} weights; {sizes}.",
+        *(_about(step, frames) if isinstance(step, Surrogate) else [f"Steps {frames}."]),
         "",
         "| field | channels | units |",
         "| --- | --- | --- |",
         *rows,
-        "",
-        f"Domain: {_where(surrogate.domain)}.",
-        f"Conditioned on: {', '.join(surrogate.parameters_used) or 'nothing'}.",
-        f"Statistics (state mean, std): {surrogate.normaliser.state_mean.tolist()}, {surrogate.normaliser.state_std.tolist()}.",
         "",
         "## Where it comes from",
         "",
@@ -118,6 +122,16 @@ def card(surrogate: Surrogate, config: Mapping[str, Any]) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _about(surrogate: Surrogate, frames: str) -> list[str]:
+    parts = {k: type(getattr(surrogate, k)).__name__ for k in ("operator", "refiner", "constraint") if getattr(surrogate, k) is not None}
+    return [
+        f"Steps by dt = {surrogate.dt:g} {frames}; " + ", ".join(f"{k} `{v}`" for k, v in parts.items()) + ".",
+        f"Domain: {_where(surrogate.domain)}.",
+        f"Conditioned on: {', '.join(surrogate.parameters_used) or 'nothing'}.",
+        f"Statistics (state mean, std): {surrogate.normaliser.state_mean.tolist()}, {surrogate.normaliser.state_std.tolist()}.",
+    ]
 
 
 def _where(domain: Domain) -> str:

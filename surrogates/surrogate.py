@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float
@@ -104,6 +104,17 @@ class Surrogate(nn.Module):
     @property
     def outputs(self) -> Fields:
         return self.fields
+
+    @property
+    def generative(self) -> bool:
+        """Whether members differ: with noise the refiner samples, without it the guess is returned."""
+        return self.refiner is not None
+
+    @property
+    def evaluations(self) -> int:
+        """Network evaluations a call and row: of the guess, and of the refiner."""
+        own = 0 if self.refiner is None else int(cast(Any, self.refiner).evaluations)
+        return own + int(self.operator is not None)
 
     # -- the Step ----------------------------------------------------------------------------------------------
 

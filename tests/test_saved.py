@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from surrogates.constraints import ConservedIntegral, DivergenceFree, InOrder
 from surrogates.contracts import Conditions
+from surrogates.deep_ensemble import DeepEnsemble
 from surrogates.domains import Box, Mesh, Sphere
 from surrogates.fields import Field, Fields
 from surrogates.noise import SeededNoise
@@ -20,7 +21,7 @@ from surrogates.normalise import Normaliser
 from surrogates.operators import FNO, MPPDE, MeshGraphNet, SphericalFNO
 from surrogates.refine import FEATURES, Exponential, FlowMatching, PDERefiner, VariancePreserving, heun
 from surrogates.rollout import rollout
-from surrogates.saved import CARD, CONFIG, WEIGHTS, load, save
+from surrogates.saved import CARD, CONFIG, WEIGHTS, load, load_surrogate, save
 from surrogates.surrogate import Surrogate
 
 FIELDS = Fields.of(Field("velocity", "m s-1", ("x", "y")), Field("tracer", "kg m-3"))
@@ -153,7 +154,7 @@ def test_what_the_package_merely_imports_is_not_built(folder: Path, path: str) -
 
 def test_a_config_that_describes_something_else_is_refused(folder: Path) -> None:
     edited(folder, lambda c: c.update(surrogate=c["surrogate"]["arguments"]["operator"]))
-    with pytest.raises(ValueError, match="describes a FNO, not a Surrogate"):
+    with pytest.raises(ValueError, match="describes a FNO, not a surrogate"):
         load(folder)
 
 
@@ -228,3 +229,18 @@ def test_a_surrogate_on_a_sphere_or_a_mesh_is_stored_and_steps_as_before(tmp_pat
 def test_an_operator_that_decodes_several_frames_asks_for_a_bundle_of_them() -> None:
     with pytest.raises(ValueError, match="MPPDE decodes frames=3 at once but the surrogate has bundle=1; make them equal"):
         Surrogate(FIELDS, MESH, 0.1, operator=MPPDE(3, 9, width=32, layers=1, frames=3))
+
+
+def test_other_trained_steps_are_stored_whole(folder: Path, tmp_path: Path) -> None:
+    """An ensemble of surrogates is a Step like its members: its own folder, its own card; where one surrogate is needed it is refused."""
+    one, other = load(folder), load(folder)
+    with torch.no_grad():
+        for p in other.parameters():
+            p.add_(0.01)
+    ensemble = DeepEnsemble([one, other])
+    again = load(save(ensemble, tmp_path / "both"))
+    assert isinstance(again, DeepEnsemble) and "# DeepEnsemble" in (tmp_path / "both" / "card.md").read_text()
+    for name, value in ensemble.state_dict().items():
+        assert torch.equal(again.state_dict()[name], value)
+    with pytest.raises(ValueError, match="holds a DeepEnsemble but a single Surrogate is needed"):
+        load_surrogate(tmp_path / "both")

@@ -15,9 +15,9 @@ from surrogates.bench.report import REPORT, write_report
 from surrogates.bench.run import run_suite
 from surrogates.bench.suite import Suite, load_suite
 from surrogates.bench.verdict import verdict
+from surrogates.contracts import Step
 from surrogates.data import open_dataset
 from surrogates.saved import load
-from surrogates.surrogate import Surrogate
 
 
 def list_suites() -> None:
@@ -55,7 +55,7 @@ def execute(suite: Suite, out: Path, stages: Mapping[str, float] | None = None, 
     folders = _named(suite)
     truth = open_dataset(suite.dataset, split=suite.split, size=suite.size)
     training = open_dataset(suite.dataset, split="train", size=suite.size)
-    models: dict[str, Surrogate] = {name: load(folder) for name, folder in folders.items()}
+    models: dict[str, Step] = {name: load(folder) for name, folder in folders.items()}
     print(f"{suite.name}: {truth.sizes['trajectory']} trajectories, {suite.frames} frames", flush=True)
     known = about(models, truth, training, folders, stages, commands)
     scores = run_suite(suite, models, truth, training, out, known)

@@ -98,12 +98,12 @@ def climatology(training: xr.Dataset, fields: Fields) -> Float[Tensor, " C *X"]:
 
 
 def _of_surrogate(suite: Suite, name: str, step: Step, alone: bool) -> list[Contender]:
+    """A surrogate, or another trained Step, with its members; and what it guesses without noise, where it can."""
     label = "surrogate" if alone else name
-    refiner = step.refiner if isinstance(step, Surrogate) else None
-    guess = step.operator if isinstance(step, Surrogate) else step
-    if refiner is None:
+    if not getattr(step, "generative", False):
         return [Contender(name, label, GUESS, step, evaluations=1 / step.bundle)]
-    evaluations = (int(guess is not None) + int(getattr(refiner, "evaluations", 1))) / step.bundle
+    guess = step.operator if isinstance(step, Surrogate) else None
+    evaluations = int(getattr(step, "evaluations", 1)) / step.bundle
     out = []
     for seed in suite.seeds:
         one = len(suite.seeds) == 1

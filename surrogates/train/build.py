@@ -26,7 +26,7 @@ from surrogates.domains import Box
 from surrogates.errors import nearest
 from surrogates.fields import Fields
 from surrogates.refine.conditioning import widths
-from surrogates.saved import load
+from surrogates.saved import load_surrogate
 from surrogates.surrogate import Surrogate
 from surrogates.target import Target
 
@@ -91,7 +91,7 @@ def refined(
     correct_sampling: bool = False,
 ) -> Surrogate:
     """A refiner of new weights around the frozen operator of a saved surrogate. Raises ValueError where it does not fit the data."""
-    first = load(guess)
+    first = load_surrogate(guess)
     check_fit(first, data, bundle, str(guess))
     inputs, outputs = data.history * data.fields.count, bundle * data.fields.count
     network = operator(*operator_sizes(refiner, outputs, inputs, len(first.parameters_used), True, bundle))

@@ -26,7 +26,7 @@ from rich.table import Table
 from torch import Tensor
 
 from surrogates.data.files import open_dataset
-from surrogates.saved import load, read_config, save
+from surrogates.saved import load_surrogate, read_config, save
 from surrogates.surrogate import Surrogate
 from surrogates.train.validation import Trial, ensemble, score_curves, trial
 
@@ -167,7 +167,7 @@ def calibrate_command(
         seed: Of the noise.
     """
     folder = Path(run)
-    surrogate, config = load(folder), read_config(folder)
+    surrogate, config = load_surrogate(folder), read_config(folder)
     known = config["provenance"]
     truth = open_dataset(dataset or known.get("dataset", ""), "valid", size=size or known.get("size"))
     result = calibrate(surrogate, truth, frames=frames, members=members, starts=starts, seed=seed)

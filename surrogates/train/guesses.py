@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from surrogates.contracts import Domain
 from surrogates.data.module import DataModule
-from surrogates.saved import load, read_config
+from surrogates.saved import load_surrogate, read_config
 from surrogates.surrogate import Surrogate
 from surrogates.train.build import check_fit
 
@@ -68,7 +68,7 @@ def cross_fitted(folders: Sequence[str | os.PathLike[str]], surrogate: Surrogate
     """From saved surrogates that were each trained on a fold. Raises ValueError where one was not, or has other statistics."""
     operators, folds = [], []
     for folder in folders:
-        other = load(folder)
+        other = load_surrogate(folder)
         check_fit(other, data, surrogate.bundle, str(folder))
         fold = read_config_fold(folder)
         same = all(torch.allclose(a, b) for a, b in zip(other.normaliser.buffers(), surrogate.normaliser.buffers(), strict=True))

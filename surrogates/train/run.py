@@ -22,7 +22,7 @@ from lightning.pytorch import Trainer
 
 import surrogates
 from surrogates.record import describe
-from surrogates.saved import fit, load, save
+from surrogates.saved import fit, load_surrogate, save
 from surrogates.surrogate import Surrogate
 from surrogates.train.callbacks import After, Checkpoints, Course, Curve, Stop, Validation
 from surrogates.train.ema import EMA
@@ -78,7 +78,7 @@ def train(training: Training, *, steps: int, out: str | os.PathLike[str] | None 
     if folder and folder.finished:
         for kind in (TRAIN, VALID):
             log.rows[kind] = read(folder.path / f"{kind}.csv")
-        return Run(load(folder.path), log, folder.path, 0)
+        return Run(load_surrogate(folder.path), log, folder.path, 0)
     stored = folder.stored() if folder else None
     if stored is not None and folder:
         fit(training, stored["state_dict"], str(folder.checkpoint))
