@@ -13,12 +13,13 @@ Two ways for noise to come in, and two classes:
     OnePass          e is a field, the flow's source (draw 0): channels of the input, beside the context
     OnePassGlobal    e is one vector of LATENT numbers a member: the embedding, by FiLM on every layer
 
-The score above knows one point at a time. A field of noise can drive every point by itself, and only the network's own smoothness ties
-points together; one vector moves all of them at once, so that members are coherent in space although no score asks for it. On domains of
-some correlation lengths that is what works best (Alet et al., "Skillful joint probabilistic weather forecasting from marginals", 2025,
-https://arxiv.org/abs/2506.10772); on large ones, where distant parts are independent, 32 numbers cannot make all of them, and the field
-can, which also takes a colour and the surrogate's coherence in time. A network that commutes with translations makes no position of a
-vector, whereas any makes one of a field.
+The score knows one point at a time: any joint law with the right law at each point attains its least value (a test holds that). Which one
+is learnt, the noise decides. A vector moves all points at once and makes members coherent in space, which on domains of few correlation
+lengths is what works best (Alet et al., "Skillful joint probabilistic weather forecasting from marginals", 2025,
+https://arxiv.org/abs/2506.10772); where distant parts are independent, LATENT numbers cannot make all of them, and a network that commutes
+with translations makes no position of a vector. A field drives every point by itself; white, it leaves spread at scales where truth has
+none, so give it a `colour` with the correlation length of what is uncertain, GaussianSource(colour=Spectral(length)). Only the field is
+reached by the surrogate's coherence in time. A forecast's variance spectrum and energy score tell what the loss does not.
 
 `inflation` stretches e, which costs nothing; where members depend on e linearly their spread grows by that factor.
 """

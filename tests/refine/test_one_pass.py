@@ -113,6 +113,20 @@ def test_with_two_members_fairness_leaves_one_free_and_alpha_binds_it():
         assert abs(g[0, 1].item() - slope) < 1e-12
 
 
+def test_the_score_does_not_see_how_points_hang_together(points, plain):
+    """Points that are independent, and points that are all the same: of one law each, they have one score. The noise must know better."""
+
+    class Shared(nn.Module):
+        def forward(self, x, domain, embedding=None):
+            return x[:, :1, :1].expand(-1, -1, x.shape[2])
+
+    truth = state(40_000, 1, 4, seed=9)
+    losses = [
+        OnePass(network, channels=1).loss(truth, None, truth[:, :0], None, points(4), plain()).mean() for network in (Affine(), Shared())
+    ]
+    torch.testing.assert_close(*losses, rtol=0.02, atol=0)
+
+
 # -- training ------------------------------------------------------------------------------------------------------
 
 
