@@ -13,7 +13,7 @@ from surrogates import catalog
 from surrogates.data import generate
 from surrogates.data.cache import check_frames
 from surrogates.data.files import files_of, locate, open_dataset
-from surrogates.data.layout import PART
+from surrogates.data.layout import MEMBERS, OURS, PART
 from surrogates.data.read import open_hdf5, read_file
 from surrogates.data.recipe import load_recipe, sizes_of
 from surrogates.interchange import TIME, TRAJECTORY, domain_of, fields_of, from_xarray, parameters_of
@@ -92,7 +92,8 @@ def facts(folder: Path) -> dict[str, str]:
     """What `info` prints, by label."""
     whole = open_dataset(folder, partial=True)
     box, attrs = domain_of(whole), whole.attrs
-    sizes = {s: sum(_count(p) for p in paths) for s, paths in files_of(folder).items()}
+    counts = {s: [_count(p) for p in paths] for s, paths in files_of(folder).items()}
+    sizes = {s: f"{sum(n for n, _ in c)}{f' x {c[0][1]}' if c[0][1] > 1 else ''}" for s, c in counts.items()}
     unfinished = [p for paths in files_of(folder).values() for p in paths if p.suffix == PART]
     out = {
         "data set": f"{attrs['dataset']}{' (' + attrs['size'] + ')' if 'size' in attrs else ''}",
@@ -117,9 +118,11 @@ def _time(attrs: dict[str, Any], key: str) -> str:
     return f"{text} ({', '.join(details)})" if key == "scored_time" and details else text
 
 
-def _count(path: Path) -> int:
+def _count(path: Path) -> tuple[int, int]:
+    """Initial states, and how many members each has."""
     with open_hdf5(path) as f:
-        return int(np.asarray(f.attrs["n_trajectories"]))
+        members = int(f[OURS].attrs.get(MEMBERS, 1)) if OURS in f else 1
+        return int(np.asarray(f.attrs["n_trajectories"])) // members, members
 
 
 def _state(name: str, size: str) -> str:

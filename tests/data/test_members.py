@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from surrogates.data import Windows, load_recipe, make, open_dataset
-from surrogates.data.commands import check_file
+from surrogates.data.commands import check_file, facts
 from surrogates.data.layout import Part, checksum
 from surrogates.data.recipe import MEMBERS, Recipe
 from surrogates.forecast import simulate
@@ -54,6 +54,7 @@ def test_the_splits_are_opened_without_them(whole: Path) -> None:
     every = open_dataset(whole)
     assert every["trajectory"].values.tolist() == [0, 1, 2, 3] and "member" not in every.dims
     assert every.attrs["scored_time"] == pytest.approx(0.5)  # half dt and double N follow the same Brownian path
+    assert facts(whole)["trajectories"] == "train 2, test 2, members 3 x 4"
     assert check_file(next(whole.glob("data/members/*"))) == 0
     with pytest.raises(ValueError, match="has 4 members; training data are single trajectories"):
         Windows(whole, split="members")
