@@ -10,7 +10,7 @@ normal and A linear, the posterior's end point is Kalman's, with S = I + G V G^T
     x' = x + V G^T S^-1 r(x),        v' = the velocity from z towards x'.
 
     PosteriorSampling     S = max(1, |r|/sqrt(N)) / scale             one product with J^T an evaluation
-    MomentMatching        S = I + G V G^T, by conjugate gradients     one product with J^T an iteration (`moment_matching`)
+    MomentMatching        S = I + G V G^T, by conjugate residuals     one product with J^T an iteration (`moment_matching`)
     EndPoint              the same with V = b^2/(a^2 + b^2) D         none: the network is not differentiated
 
 The first is DPS: it takes x(z) for x itself, so its S lacks G V G^T, and with it the gradient of log p(y | z) is too large while z is
@@ -215,7 +215,7 @@ class Guided(nn.Module):
 def check_iterations(iterations: int) -> None:
     """Raise ValueError unless iterations >= 1."""
     if iterations < 1:
-        raise ValueError(f"iterations is {iterations} but conjugate gradients need at least one; write 2 for a start")
+        raise ValueError(f"iterations is {iterations} but conjugate residuals need at least one; write 2 for a start")
 
 
 def ordinary(u: Tensor) -> Tensor:

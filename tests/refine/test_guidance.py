@@ -70,7 +70,7 @@ def run(refiner, noise, rows=4, n=1):
 )
 def test_moment_matching_carries_noise_to_the_exact_posterior_at_the_sampler_s_order(path, sampler, order, gaussian, plain):
     errors = []
-    for steps in (12, 24, 48):
+    for steps in (10, 20, 40):
         x, e = run(guided(gaussian, MomentMatching(1), steps, path, sampler), plain())
         errors.append((x - posterior(gaussian).flow(e)).abs().max().item())
     orders = [torch.tensor(a / b).log2().item() for a, b in itertools.pairwise(errors)]
@@ -156,7 +156,7 @@ def test_a_deterministic_guess_is_the_frame_of_the_update(gaussian, plain):
 
 
 def test_dps_is_too_narrow_and_leans_too_far(gaussian, plain):
-    x, _ = run(guided(gaussian, PosteriorSampling(), 96), plain(), rows=5_000)
+    x, _ = run(guided(gaussian, PosteriorSampling(), 48), plain(), rows=2_000)
     exact = posterior(gaussian)
     seen, truth = A @ x[..., 0].mean(0), A @ exact.mean
     narrow = (A @ x[..., 0].T.cov() @ A.T) / (A @ exact.basis @ exact.variances.diag() @ exact.basis.T @ A.T)
@@ -171,7 +171,7 @@ def test_dps_with_a_large_error_is_as_good(gaussian, plain):
 
     results = []
     for guidance in (PosteriorSampling(), MomentMatching(1)):
-        refiner = guided(gaussian, guidance, 32)
+        refiner = guided(gaussian, guidance, 12)
         refiner.misfit = vague
         results.append(run(refiner, plain())[0])
     free, _ = run(refiner.refiner, plain())
@@ -180,8 +180,8 @@ def test_dps_with_a_large_error_is_as_good(gaussian, plain):
 
 def test_the_end_point_alone_is_exact_for_white_data_of_unit_variance(plain):
     white = ((0.0, 0.0), ((1.0, 0.0), (0.0, 1.0)))
-    x, e = run(guided(white, EndPoint(1), 64), plain())
-    torch.testing.assert_close(x, posterior(white).flow(e), rtol=0, atol=3e-3)
+    x, e = run(guided(white, EndPoint(1), 32), plain())
+    torch.testing.assert_close(x, posterior(white).flow(e), rtol=0, atol=1e-2)
 
 
 # -- reductions ----------------------------------------------------------------------------------------------------
@@ -290,17 +290,6 @@ def test_moment_matching_is_exact_in_as_many_iterations_as_eigenvalues(gaussian,
         results.append(run(refiner, plain(), n=2)[0])
     torch.testing.assert_close(results[1], results[2], rtol=0, atol=1e-9)
     assert (results[0] - results[2]).abs().max() > 1e-3
-
-
-def test_a_network_that_is_no_conditional_mean_does_no_harm(plain):
-    """V neither symmetric nor positive: the iteration ends, and what comes out is finite."""
-
-    class Wild(nn.Module):
-        def forward(self, x, domain, embedding=None):
-            return 3 * torch.sin(4 * x.flip(1)) * torch.tensor([[1.0], [-2.0]], **F64)
-
-    refiner = guided(None, MomentMatching(4), 6, prior=Wild(), floor=0.1)
-    assert run(refiner, plain(), n=5)[0].isfinite().all()
 
 
 # -- records and refusals ----------------------------------------------------------------------------------------------
