@@ -99,6 +99,20 @@ def test_a_forecast_of_the_end_moves_along_the_line_to_it(points, plain):
     torch.testing.assert_close(x, (1 - i) * x0 + i * 3.0, rtol=0, atol=1e-6)
 
 
+def test_along_a_line_only_differences_count(points, plain):
+    """With I a line and a forecast that changes on the way, each step adds a T-th of what lies between x_0 and the newest forecast."""
+
+    class Double(nn.Module):
+        def forward(self, x, domain, embedding=None):
+            return 2 * x[:, :1]
+
+    x = x0 = state(2, 1, 8)
+    made = DYffusion(Double(), channels=T, frames=T, interpolator=Linear(), dropout=0.0).double()(None, x0, None, points(8), plain())
+    for frame in made.split(1, 1):
+        x = x + (2 * x - x0) / T
+        torch.testing.assert_close(frame, x, rtol=0, atol=1e-6)
+
+
 def test_evaluations_and_stages(points, plain):
     refiner, heard = exact(), {"F": [], "I": []}
     refiner(None, state(1, 2, 4), None, points(4), plain())

@@ -147,7 +147,7 @@ def test_the_exact_drift_minimises_the_loss(bridge, points, plain):
     assert min(up, down) > 0 and abs(up - down) < 0.005
 
 
-@pytest.mark.parametrize("bridge", [Foellmer(), BrownianBridge()], ids=str)
+@pytest.mark.parametrize("bridge", [Foellmer(), pytest.param(BrownianBridge(), marks=pytest.mark.slow)], ids=str)
 def test_two_modes_are_both_found(bridge, points, plain):
     torch.manual_seed(0)
 
