@@ -47,8 +47,8 @@ def test_more_iterations_leave_less():
 def test_what_is_no_covariance_never_asks_for_more_than_the_misfit(seed):
     """V neither symmetric nor positive, and invertible, so that w can be read from the update: V G^T w with G = 1."""
     g = torch.Generator().manual_seed(seed)
-    V = 3 * torch.randn(8, 8, generator=g, **F64)
-    V = V - (torch.linalg.eigvals(V).real.max() + torch.linalg.eigvals(V).real.min()) / 2 * torch.eye(8, **F64)
+    basis = torch.eye(8, **F64) + 0.2 * torch.randn(8, 8, generator=g, **F64)
+    V = basis @ torch.linspace(-1.02, 2.0, 8, **F64).diag() @ torch.linalg.inv(basis)
     x = torch.randn(4, 8, 1, generator=g, **F64)
     for iterations in (1, 2, 4, 8, 12):
         w = torch.linalg.solve(V, update(lambda u: 1 - u[..., 0], x, product(V), iterations)[..., 0].T).T
