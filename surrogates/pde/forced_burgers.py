@@ -30,7 +30,6 @@ from jaxtyping import Complex, Float, Int64
 from torch import Tensor
 
 from surrogates.contracts import Conditions, Noise
-from surrogates.domains import Box
 from surrogates.pde.burgers import Burgers
 from surrogates.pde.etd import Scheme, etdrk4, phi
 from surrogates.pde.spectral import Constant, Parameters, Plan
@@ -88,8 +87,7 @@ class ForcedBurgers(Burgers):
 
     def rates(self, conditions: Conditions, p: Parameters, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
         """L of the driven waves (R, F), the rate q of each (R, 1) and the length of a step of the path (B, 1)."""
-        assert isinstance(conditions.domain, Box)
-        k = conditions.domain.wavenumbers(device)[0][1 : self.waves + 1]
+        k = self.box(conditions).wavenumbers(device)[0][1 : self.waves + 1]
         q = p["forcing"].reshape(-1, 1) / self.waves
         return -p["viscosity"].reshape(-1, 1) * k**2, q, conditions.dt.to(device).reshape(-1, 1) / self.path
 
