@@ -69,7 +69,7 @@ def baselines(out: Path, plan: Plan) -> None:
 
 
 def frame(task: Grid, step: Any, rows: int = ROWS, device: str = "cpu") -> Callable[[], object]:
-    """One frame of `rows` members, ready to run."""
+    """One frame of `rows` members, ready to run; it ends on the CPU, so that an accelerator has finished."""
     past, _, conditions = task.training(0, 0, 1)
     index = torch.arange(rows) % len(past)
     past, conditions = past[index].to(device), conditions.rows(index).to(device)
@@ -77,7 +77,7 @@ def frame(task: Grid, step: Any, rows: int = ROWS, device: str = "cpu") -> Calla
 
     def run() -> object:
         with torch.inference_mode():
-            return next(rollout(step, past, 1, conditions.after, noise))
+            return next(rollout(step, past, 1, conditions.after, noise)).cpu()
 
     return run
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from surrogates.bench.axes import label_ends, plain_log, spread
 from surrogates.bench.style import FAINT, INK, drawing, ink
 
@@ -22,6 +24,7 @@ Row = dict[str, Any]
 COLOURS = ("#5b5b5b", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#0072b2", "#6a51a3", "#999933", "#8c564b")
 MARKERS = "osD^vPX<>hp"
 GAP = 0.066
+BEHIND = {"boxstyle": "round,pad=.1", "fc": "white", "ec": "none", "alpha": 0.75}
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ def picture(out: Path, everything: Mapping[str, Mapping[str, list[Row]]]) -> Non
     with drawing() as plt:
         size = (6.4 * len(everything), 3.7 * len(PLAIN))
         figure, axes = plt.subplots(len(PLAIN), len(everything), figsize=size, squeeze=False, layout="none")
-        figure.subplots_adjust(0.075 / len(everything) ** 0.5, 0.055, 1 - 0.23 / len(everything), 0.95, wspace=0.62, hspace=0.3)
+        figure.subplots_adjust(0.075 / len(everything) ** 0.5, 0.055, 1 - 0.28 / len(everything), 0.95, wspace=0.56, hspace=0.3)
         for column, (task, found) in zip(axes.T, everything.items(), strict=True):
             for ax, panel in zip(column, KNOWN if found["law"] else PLAIN, strict=True):
                 draw(ax, found, panel, families)
@@ -82,7 +85,7 @@ def draw(ax: Axes, found: Mapping[str, list[Row]], panel: Panel, families: Seque
     ticks = sorted({x for at in lines.values() for x, *_ in at})
     ax.set_xticks(ticks, [f"{t:g}" for t in ticks])
     ax.xaxis.set_minor_locator(ax.xaxis.get_major_locator().__class__([]))
-    ax.set_xlim(0.87, most * 1.08)
+    ax.set_xlim(0.36 if any(x == 1 for x, *_ in alone) else 0.87, most * 1.08)  # names of single points stand left of 1
     references(ax, found, panel)
     ax.figure.draw_without_rendering()
     label_ends(ax, ends, GAP)
@@ -113,41 +116,35 @@ def references(ax: Axes, found: Mapping[str, list[Row]], panel: Panel) -> None:
     if panel.key == "time":
         levels = [(r["contender"], r["time"]) for r in found["references"] if r["contender"] != "climate"]
     low, high = ax.get_ylim()
-    for name, value in levels:
-        if panel.key == "time" or low <= value <= high * 1.3:
-            ax.axhline(value, color=FAINT, lw=0.9, ls=(0, (4, 2)), zorder=0)
-            ax.annotate(
-                name,
-                (0.995, value),
-                xycoords=("axes fraction", "data"),
-                xytext=(0, 2),
-                textcoords="offset points",
-                ha="right",
-                fontsize=7,
-                color=INK,
-            )
+    shown = sorted((v, n) for n, v in levels if panel.key == "time" or low <= v <= 1.3 * high)
+    for value, _ in shown:
+        ax.axhline(value, color=FAINT, lw=0.8, ls=(0, (4, 2)), zorder=0)
+    ax.figure.draw_without_rendering()
+    to_axes = ax.transData + ax.transAxes.inverted()
+    heights = spread(np.array([to_axes.transform((1.0, v))[1] + 0.02 for v, _ in shown]), 0.045)
+    for height, (_, name) in zip(heights, shown, strict=True):
+        ax.text(0.995, height, name, transform=ax.transAxes, ha="right", va="center", fontsize=7, color=INK, bbox=BEHIND, zorder=1)
 
 
 def beside(ax: Axes, alone: Sequence[tuple[float, float, str, str]]) -> None:
-    """Names of lines that end before the last budget, to the right of their last points and moved apart."""
-    import numpy as np
-
+    """Names of lines that end before the last budget, moved apart: left of single evaluations, else to the right of the last point."""
     to_axes = ax.transData + ax.transAxes.inverted()
     for x in sorted({a[0] for a in alone}):
         here = sorted((a for a in alone if a[0] == x), key=lambda a: a[1])
         at = np.array([to_axes.transform((x, y)) for _, y, _, _ in here])
-        for (_, y, text, colour), (left, _), height in zip(here, at, spread(at[:, 1] + 0.035, GAP), strict=True):
-            box = {"boxstyle": "round,pad=.1", "fc": "white", "ec": "none", "alpha": 0.8}
-            arrow = {"arrowstyle": "-", "color": colour, "lw": 0.6, "alpha": 0.7, "shrinkA": 0, "shrinkB": 2, "relpos": (0, 0.5)}
+        side, align, lift = (-0.025, "right", 0.0) if x == 1 else (0.02, "left", 0.04)
+        arrow = {"arrowstyle": "-", "lw": 0.6, "alpha": 0.7, "shrinkA": 0, "shrinkB": 2, "relpos": (float(x == 1), 0.5)}
+        for (_, y, text, colour), (left, _), height in zip(here, at, spread(at[:, 1] + lift, GAP), strict=True):
             ax.annotate(
                 text,
                 (x, y),
-                (left + 0.02, height),
+                (left + side, height),
                 textcoords="axes fraction",
+                ha=align,
                 va="center",
                 fontsize=8,
                 color=ink(colour),
-                bbox=box,
-                arrowprops=arrow,
+                bbox=BEHIND,
+                arrowprops=arrow | {"color": colour},
                 zorder=5,
             )
