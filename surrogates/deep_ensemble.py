@@ -84,7 +84,7 @@ class DeepEnsemble(nn.Module):
     @property
     def evaluations(self) -> int:
         """Network evaluations a member and bundle: as many as one surrogate makes."""
-        return evaluations_of(self.first)
+        return self.first.evaluations
 
     def begin(self, past: Float[Tensor, "B H C *X"], conditions: Conditions) -> State:
         """As one surrogate begins: all of them would alike."""
@@ -109,12 +109,6 @@ class DeepEnsemble(nn.Module):
         future = torch.cat([made for made, _ in parts])
         new = {name: _joined([s[name] for _, s in parts], back) for name in parts[0][1]}
         return future[back.to(future.device)], new
-
-
-def evaluations_of(surrogate: Surrogate) -> int:
-    """Network evaluations a member and bundle: of the guess, and of the refiner."""
-    own = 0 if surrogate.refiner is None else int(getattr(surrogate.refiner, "evaluations", 1))
-    return int(surrogate.operator is not None) + own
 
 
 def check_alike(one: Surrogate, other: Surrogate, number: int) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -19,9 +18,9 @@ from surrogates.forecast import simulate
 from surrogates.interchange import to_xarray
 from surrogates.noise import SeededNoise
 from surrogates.operators import ConvNet
-from surrogates.record import construct, describe
 from surrogates.refine import FEATURES, FlowMatching
 from surrogates.rollout import rollout
+from surrogates.saved import CARD, load, save
 from surrogates.surrogate import Surrogate
 
 FIELDS = Fields.of(Field("u", "m s-1"))
@@ -106,10 +105,10 @@ def test_it_streams_to_zarr_and_is_read_again(tmp_path: Path) -> None:
         assert (other["u"].values == whole["u"].values).all()
 
 
-def test_it_writes_itself_down() -> None:
+def test_it_is_saved_whole_and_loaded(tmp_path: Path) -> None:
     step = DeepEnsemble([surrogate(0, True), surrogate(1, True)])
-    again = construct(json.loads(json.dumps(describe(step)))).eval()
-    again.load_state_dict(step.state_dict())
+    again = load(save(step, tmp_path / "ensemble", {"seeds": "0, 1"}))
+    assert isinstance(again, DeepEnsemble) and "m s-1" in (tmp_path / "ensemble" / CARD).read_text()
     assert torch.equal(run(again, past(4), [0, 1, 2, 3]), run(step, past(4), [0, 1, 2, 3]))
 
 

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from surrogates.contracts import Conditions, Constraint, Domain, Noise, State
-from surrogates.deep_ensemble import DeepEnsemble, evaluations_of
+from surrogates.deep_ensemble import DeepEnsemble
 from surrogates.fields import Fields
 from surrogates.latent.conversion import autoencoder_of, decode, encode, latent_conditions
 from surrogates.record import recorded
@@ -69,14 +69,12 @@ class Latent(nn.Module):
     @property
     def generative(self) -> bool:
         """Whether members differ."""
-        inner = self.surrogate
-        return inner.generative if isinstance(inner, DeepEnsemble) else inner.refiner is not None
+        return self.surrogate.generative
 
     @property
     def evaluations(self) -> int:
         """Network evaluations a member and bundle in latent space; one decoder comes to each frame."""
-        inner = self.surrogate
-        return inner.evaluations if isinstance(inner, DeepEnsemble) else evaluations_of(inner)
+        return self.surrogate.evaluations
 
     def begin(self, past: Float[Tensor, "B H C *X"], conditions: Conditions) -> State:
         """The state that a rollout carries: the surrogate's own, and the law's reference. Raises ValueError as the surrogate does."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from functools import partial
 
 import pytest
@@ -23,9 +22,9 @@ from surrogates.latent import Latent, encode_dataset, write_dataset
 from surrogates.latent.conversion import autoencoder_of, decode, encode, latent_fields
 from surrogates.noise import SeededNoise
 from surrogates.operators import ConvNet
-from surrogates.record import construct, describe
 from surrogates.refine import FEATURES, FlowMatching
 from surrogates.rollout import rollout
+from surrogates.saved import CARD, load, save
 from surrogates.surrogate import Surrogate
 from surrogates.target import Absolute
 from surrogates.train import Settings, Training, train
@@ -168,10 +167,10 @@ def test_it_runs_at_another_resolution(autoencoder) -> None:
     assert made.shape == (2, 2, 2, 64)
 
 
-def test_it_writes_itself_down_whole(autoencoder) -> None:
+def test_it_is_saved_whole_and_loaded(autoencoder, tmp_path) -> None:
     step = Latent(autoencoder, inner(autoencoder, "flow"), ConservedIntegral(FIELDS, "c"))
-    again = construct(json.loads(json.dumps(describe(step)))).eval()
-    again.load_state_dict(step.state_dict())
+    again = load(save(step, tmp_path / "latent"))
+    assert isinstance(again, Latent) and "kg m-3" in (tmp_path / "latent" / CARD).read_text()
     noise = SeededNoise(0, [0, 1], [0, 0])
     with torch.no_grad():
         a, b = (torch.stack(list(rollout(s, past(2), 3, conditions(2).after, noise)), 1) for s in (step, again))
