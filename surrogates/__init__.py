@@ -19,23 +19,29 @@ from typing import TYPE_CHECKING, Any
 from surrogates import _machine
 
 if TYPE_CHECKING:
+    from surrogates.assimilation import Assimilation
     from surrogates.contracts import Conditions
     from surrogates.data import open_dataset
+    from surrogates.deep_ensemble import DeepEnsemble
     from surrogates.domains import Box
     from surrogates.fields import Field, Fields
     from surrogates.forecast import simulate
     from surrogates.metrics import score
     from surrogates.noise import SeededNoise
+    from surrogates.rolling import Rolling
     from surrogates.saved import load, save
     from surrogates.surrogate import Surrogate
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Assimilation",
     "Box",
     "Conditions",
+    "DeepEnsemble",
     "Field",
     "Fields",
+    "Rolling",
     "SeededNoise",
     "Surrogate",
     "__version__",
@@ -47,10 +53,13 @@ __all__ = [
 ]
 
 _HOME = {
+    "Assimilation": "assimilation",
     "Box": "domains",
     "Conditions": "contracts",
+    "DeepEnsemble": "deep_ensemble",
     "Field": "fields",
     "Fields": "fields",
+    "Rolling": "rolling",
     "SeededNoise": "noise",
     "Surrogate": "surrogate",
     "load": "saved",
@@ -59,7 +68,21 @@ _HOME = {
     "score": "metrics",
     "simulate": "forecast",
 }
-_ROOMS = ("bench", "constraints", "data", "domains", "forecast", "metrics", "operators", "pde", "refine", "rollout", "train")
+_ROOMS = (
+    "bench",
+    "constraints",
+    "data",
+    "domains",
+    "forecast",
+    "latent",
+    "metrics",
+    "operators",
+    "pde",
+    "refine",
+    "rollout",
+    "train",
+    "unconditional",
+)
 
 _machine.tune_allocator()
 

@@ -63,7 +63,8 @@ class Example:
     def build(self, domain: Domain, guess: bool) -> nn.Module:
         sizes = getattr(self.cls, "widths", widths)(self.channels, C, guess, self.frames)
         operator = network(domain, sizes.inputs, sizes.outputs, EMBEDDING + sizes.embedding)
-        made: nn.Module = self.cls(operator, channels=self.channels, **self.hyperparameters).double()
+        given_frames = {"frames": self.frames} if self.frames > 1 else {}
+        made: nn.Module = self.cls(operator, channels=self.channels, **given_frames, **self.hyperparameters).double()
         return made
 
     def inputs(self, domain: Domain, guess: bool) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:
@@ -107,4 +108,15 @@ EXAMPLES: dict[str, Example] = {
     ),
     "PDE-Refiner": Example("PDERefiner", {"schedule": r.Exponential()}, guess=False),
     "PDE-Refiner of a guess": Example("PDERefiner", {"schedule": r.Exponential(first=1)}, guess=True),
+    "ACDM": Example("ACDM", {"path": r.LinearBetas(11), "schedule": r.Steps(11), "steps": 11}),
+    "interpolant of Foellmer": Example("StochasticInterpolant", {"diffusion": r.foellmer_diffusion, "integrator": r.euler_maruyama}),
+    "Brownian bridge from the guess": Example(
+        "StochasticInterpolant", {"bridge": r.BrownianBridge(0.5), "source": r.GuessSource(std=0.0)}, guess=True
+    ),
+    "DYffusion": Example("DYffusion", {}, frames=3),
+    "diffusion forcing": Example("DiffusionForcing", {"steps": 3, "lag": 1}, frames=2),
+    "one pass": Example("OnePass"),
+    "one pass of a vector": Example("OnePassGlobal", {"members": 3}),
+    "Monte Carlo dropout": Example("MCDropout", {"p": 0.5}),
+    "classifier-free": Example("ClassifierFree", {"weight": 1.5, "drop": 0.5}),
 }

@@ -12,6 +12,7 @@ but for refiners that have `widths` of their own.
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -57,7 +58,7 @@ def fresh(
         parts: dict[str, Any] = {"operator": operator(inputs, outputs, len(names))}
     else:
         network = operator(*operator_sizes(refiner, outputs, inputs, len(names), guess is not None, bundle))
-        parts = {"refiner": refiner(network, channels=outputs)}
+        parts = {"refiner": refiner(network, **given(refiner, outputs, bundle))}
         if guess is not None:
             parts |= {"operator": guess(inputs, outputs, len(names)), "joint": True}
     surrogate = Surrogate(
@@ -100,7 +101,7 @@ def refined(
         data.domain,
         data.dt,
         operator=first.operator,
-        refiner=refiner(network, channels=outputs),
+        refiner=refiner(network, **given(refiner, outputs, bundle)),
         constraint=constraint(data.fields, laws) or first.constraint,
         target=first.target,
         history=data.history,
@@ -118,9 +119,19 @@ def refined(
 
 def operator_sizes(refiner: RefinerFactory, channels: int, context: int, conditions: int, guess: bool, frames: int) -> tuple[int, int, int]:
     """(in_channels, out_channels, embedding) of the operator that a refiner needs."""
-    made = getattr(refiner, "cls", None) or getattr(refiner, "func", refiner)  # a part, a partial, or the class itself
-    sizes = getattr(made, "widths", widths)(channels, context, guess, frames)
+    sizes = getattr(_made(refiner), "widths", widths)(channels, context, guess, frames)
     return sizes.inputs, sizes.outputs, conditions + sizes.embedding
+
+
+def given(refiner: RefinerFactory, channels: int, frames: int) -> dict[str, int]:
+    """What a refiner is made with beside its operator and what the file says: its channels, and its frames where it asks for them."""
+    asks = "frames" in inspect.signature(_made(refiner)).parameters
+    return {"channels": channels, "frames": frames} if asks else {"channels": channels}
+
+
+def _made(factory: RefinerFactory) -> Any:
+    """The class behind a part, a partial, or the class itself."""
+    return getattr(factory, "cls", None) or getattr(factory, "func", factory)
 
 
 def check_fit(saved: Surrogate, data: DataModule, bundle: int, where: str) -> None:

@@ -92,7 +92,7 @@ def parts_of(
     return {
         "operator": part(operator, "model.operator", "surrogates.operators", given=3),
         "guess": guess if guess is None or isinstance(guess, str) else part(guess, "model.guess", "surrogates.operators", given=3),
-        "refiner": part(refiner, "model.refiner", "surrogates.refine", given=1, named=("channels",)) if refiner else None,
+        "refiner": part(refiner, "model.refiner", "surrogates.refine", given=1, named=("channels", "frames")) if refiner else None,
         "laws": [part(law, f"model.laws[{i}]", "surrogates.constraints", given=1) for i, law in enumerate(laws or ())],
         "strategy": part(strategy, "model.strategy", "surrogates.train.strategies"),
         "target": part(target, "model.target", "surrogates.target") if target else None,
