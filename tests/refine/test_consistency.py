@@ -81,7 +81,7 @@ def test_the_levels_that_are_visited_are_trained(gaussian, points, plain):
     for steps in (1, 2, 3, 4, 6, 12):
         refiner.steps = steps
         refiner(None, empty(1), None, points(4), plain())
-    assert set(told) <= trained - {0.0}
+    assert told == [round(1 - k / steps, 9) for steps in (1, 2, 3, 4, 6, 12) for k in range(steps)] and set(told) == trained - {0.0}
 
 
 def test_each_step_has_fresh_noise_and_the_source_comes_first(gaussian, points):
