@@ -19,7 +19,7 @@ from surrogates.contracts import Step
 from surrogates.data import open_dataset
 from surrogates.interchange import from_xarray
 from surrogates.noise import SeededNoise
-from surrogates.pde import Persistence
+from surrogates.pde import ForcedBurgers, Persistence
 from surrogates.rollout import rollout
 from surrogates.train.part import part
 
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 ROWS = 8
 SECONDS = 1.0  # for each budget of each contender
-DRIVEN = "forcing"  # a solver that takes noise is an ensemble of its own
 
 
 def references(task: Grid, plan: Plan) -> dict[str, tuple[Step, int]]:
@@ -41,7 +40,7 @@ def references(task: Grid, plan: Plan) -> dict[str, tuple[Step, int]]:
     made["climate"] = (ClimateDraws(task.fields, frames), members)
     for label, entry in plan.solvers.items():
         solver = part(entry, f"{plan.task}: solvers: {label}", "surrogates.pde")()
-        made[label] = (solver, members if DRIVEN in solver.constants else 1)
+        made[label] = (solver, members if isinstance(solver, ForcedBurgers) else 1)  # a solver that takes noise is an ensemble
     return made
 
 

@@ -85,7 +85,7 @@ def draw(ax: Axes, found: Mapping[str, list[Row]], panel: Panel, families: Seque
     ticks = sorted({x for at in lines.values() for x, *_ in at})
     ax.set_xticks(ticks, [f"{t:g}" for t in ticks])
     ax.xaxis.set_minor_locator(ax.xaxis.get_major_locator().__class__([]))
-    ax.set_xlim(0.36 if any(x == 1 for x, *_ in alone) else 0.87, most * 1.08)  # names of single points stand left of 1
+    ax.set_xlim(0.32 if any(x == 1 for x, *_ in alone) else 0.87, most * 1.08)  # names of single points stand left of 1
     references(ax, found, panel)
     ax.figure.draw_without_rendering()
     label_ends(ax, ends, GAP)
