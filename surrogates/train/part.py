@@ -2,9 +2,10 @@
 
     operator: {class: FNO, width: 32, modes: [24, 13]}        FNO(in_channels, out_channels, embedding, width=32, modes=(24, 13))
 
-What the data decide (channels, embedding, fields) is given when the part is called; the file holds the rest, and a part may hold
-parts. (Annotations for jsonargparse alone cannot say this: it compares the signatures of protocols, and no two jaxtyping annotations
-are equal.) Everything is checked before anything is built.
+What the data decide (channels, embedding, fields) is given when the part is called; the file holds the rest. A part may hold parts (a
+name alone, `path: Linear`, is one without arguments), and names the folder of a trained surrogate where it needs a trained refiner
+(`teacher: runs/flow`). (Annotations for jsonargparse alone cannot say this: it compares the signatures of protocols, and no two jaxtyping
+annotations are equal.) Everything is checked before anything is built.
 """
 
 from __future__ import annotations
@@ -13,12 +14,15 @@ import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any, get_type_hints
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
 
 from jsonargparse import ArgumentError, ArgumentParser
 
 from surrogates.errors import nearest
 from surrogates.record import PACKAGE
+from surrogates.refine.flow import Flow
+from surrogates.saved import CONFIG, load_surrogate
 
 CLASS = "class"
 
@@ -33,6 +37,20 @@ class Part:
     def __call__(self, *given: Any, **named: Any) -> Any:
         built = {k: v() if isinstance(v, Part) else v for k, v in self.arguments.items()}
         return self.cls(*given, **named, **built)
+
+
+@dataclass(frozen=True)
+class Trained(Part):
+    """The refiner of the surrogate in a folder."""
+
+    folder: str
+    key: str
+
+    def __call__(self, *given: Any, **named: Any) -> Any:
+        refiner = load_surrogate(self.folder).refiner
+        if not isinstance(refiner, self.cls):
+            raise ValueError(f"{self.key}: {self.folder} has the refiner {type(refiner).__name__}, but a {self.cls.__name__} is needed")
+        return refiner
 
 
 def part(entry: Any, key: str, room: str, given: int = 0, named: tuple[str, ...] = ()) -> Part:
@@ -85,6 +103,9 @@ def _value(value: Any, hint: Any, key: str, room: str) -> Any:
         return part(value, key, room)
     if isinstance(value, str) and hint is not str and "Callable" in str(hint):
         return _function(value, key, room)
+    own = [c for c in (hint, *get_args(hint)) if inspect.isclass(c) and c.__module__.startswith(PACKAGE + ".")]
+    if isinstance(value, str) and own:
+        return _trained(own[0], value, key) if issubclass(own[0], Flow) else part(value, key, room)
     parser = ArgumentParser(exit_on_error=False)
     try:
         parser.add_argument("--value", type=hint)
@@ -99,3 +120,9 @@ def _function(name: str, key: str, room: str) -> Any:
     if name not in known:
         raise ValueError(f"{key}: no function {name!r} among {sorted(known)}{nearest(name, known)}")
     return known[name]
+
+
+def _trained(cls: type, folder: str, key: str) -> Trained:
+    if not (Path(folder) / CONFIG).is_file():
+        raise ValueError(f"{key}: {folder!r} is not the folder of a trained surrogate; train one and give its folder")
+    return Trained(cls, {}, folder, key)

@@ -1,0 +1,104 @@
+"""Every refiner from a file: it trains, is saved, loads, goes on, and forecasts with members."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from surrogates import refine
+from surrogates.data import open_dataset
+from surrogates.forecast import simulate
+from surrogates.saved import load
+from surrogates.train.cli import main
+
+FILE: dict[str, Any] = {
+    "data": {"batch_size": 4, "validation": 4},
+    "model": {"operator": {"class": "FNO", "width": 6, "modes": [4], "layers": 1}, "optimiser": {"warmup": 2}},
+    "trainer": {"accelerator": "cpu", "log_every": 1, "validate_every": 0, "tensorboard": False, "progress": False},
+    "steps": 2,
+}
+ABSOLUTE, BUNDLE = {"model": {"target": "Absolute"}}, {"data": {"bundle": 2}}
+CASES: dict[str, tuple[Any, dict[str, Any]]] = {
+    "FlowMatching": ({"sampler": "ab2", "source": {"class": "GaussianSource", "colour": {"class": "Spectral", "length": 0.5}}}, {}),
+    "EDM": (
+        {
+            "class": "FlowMatching",
+            "path": "VarianceExploding",
+            "schedule": "KarrasLogNormal",
+            "prediction": "Preconditioned",
+            "sampler": {"class": "Churn", "sampler": "dpm_2s", "above": 0.75},
+        },
+        {},
+    ),
+    "DDPM": (
+        {"class": "FlowMatching", "path": "LinearBetas", "schedule": {"class": "Steps", "count": 20}, "prediction": "SourcePrediction"}
+        | {"sampler": "ddpm", "steps": 20},
+        {},
+    ),
+    "PDERefiner": ({"schedule": {"class": "Exponential", "steps": 3}}, {}),
+    "ACDM": ({}, {"data": {"history": 2}}),
+    "StochasticInterpolant": ({"bridge": {"class": "BrownianBridge", "noise": 0.5}, "diffusion": "own_diffusion", "steps": 3}, ABSOLUTE),
+    "OnePass": ({"members": 3, "alpha": 0.95}, {}),
+    "OnePassGlobal": ({}, {}),
+    "MCDropout": ({"p": 0.5}, {}),
+    "ClassifierFree": ({"weight": 1.5, "drop": 0.2}, {}),
+    "MeanFlow": ({"steps": 1}, {}),
+    "SplitMeanFlow": ({"steps": 2}, {}),
+    "Shortcut": ({"steps": 2}, {}),
+    "Consistency": ({"steps": 2}, {}),
+    "DistilledConsistency": ({"teacher": "FLOW"}, {}),
+    "Reflow": ({"teacher": "FLOW", "warm": True}, {}),
+    "VelocityTail": ({"head": "FLOW"}, {}),
+    "DYffusion": ({}, {**BUNDLE, **ABSOLUTE}),
+    "DiffusionForcing": ({"steps": 4, "lag": 1}, BUNDLE),
+}
+
+
+@pytest.fixture(scope="module")
+def flow(stored: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A trained flow, for those that learn from one."""
+    home = tmp_path_factory.mktemp("flow")
+    (home / "flow.yaml").write_text(yaml.safe_dump(written("FlowMatching", {}, {}, stored)))
+    main(["--config", str(home / "flow.yaml"), "--out", str(home / "run")])
+    return home / "run"
+
+
+def written(name: str, refiner: dict[str, Any], changes: dict[str, Any], stored: Path) -> dict[str, Any]:
+    made = {k: {**v, **changes.get(k, {})} if isinstance(v, dict) else v for k, v in FILE.items()}
+    made["data"]["dataset"] = str(stored)
+    made["model"]["refiner"] = {"class": name, **refiner}
+    return made
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_refiner_trains_from_a_file_and_forecasts(name: str, stored: Path, flow: Path, tmp_path: Path) -> None:
+    refiner, changes = CASES[name]
+    told = {k: str(flow) if v == "FLOW" else v for k, v in refiner.items()}
+    file, out = tmp_path / "file.yaml", tmp_path / "run"
+    file.write_text(yaml.safe_dump(written(name, told, changes, stored)))
+    run = main(["--config", str(file), "--out", str(out)])
+    again = load(out)
+    for key, value in run.surrogate.state_dict().items():
+        assert torch.equal(again.state_dict()[key], value)
+    assert all(row["loss"] == row["loss"] for row in run.log.rows["train"])
+    start = open_dataset(stored, "valid").isel(time=slice(0, again.history))
+    members = simulate(again, start, frames=3, members=2, seed=1)
+    values = members[next(iter(members.data_vars))].values
+    assert (values[:, 0] != values[:, 1]).any() and bool(torch.as_tensor(values).isfinite().all())
+
+
+def test_no_refiner_is_left_out() -> None:
+    modules = {n: c for n, c in vars(refine).items() if isinstance(c, type) and issubclass(c, torch.nn.Module)}
+    known = {n for n, c in modules.items() if getattr(c, "is_recorded", False) and hasattr(c, "loss")}
+    assert known == {CASES[name][0].get("class", name) for name in CASES}
+
+
+def test_a_teacher_must_be_a_trained_flow(stored: Path, tmp_path: Path) -> None:
+    file = tmp_path / "file.yaml"
+    file.write_text(yaml.safe_dump(written("Reflow", {"teacher": str(tmp_path / "nothing")}, {}, stored)))
+    with pytest.raises(ValueError, match="model.refiner.teacher: .* is not the folder of a trained surrogate"):
+        main(["--config", str(file), "--out", str(tmp_path / "run")])
