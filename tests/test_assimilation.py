@@ -26,7 +26,6 @@ from surrogates.refine.evidence import Both, Equation, Evidence, Observed, Serie
 from surrogates.refine.guidance import EndPoint, PosteriorSampling
 from surrogates.refine.measurement import BlockMeans, Observation, Sensors
 from surrogates.refine.moment_matching import MomentMatching
-from surrogates.refine.resampling import evaluations_of
 from surrogates.rollout import rollout
 from surrogates.surrogate import Surrogate
 from surrogates.target import Absolute, Tendency
@@ -260,7 +259,7 @@ def test_costs_are_counted() -> None:
     with torch.no_grad():
         step(step.begin(past(2, 2, torch.float32), c), c, seeded(torch.arange(2)))
     assert calls[0] == step.evaluations - 1 == 4 and step.pullbacks == 9  # Heun's three, and one for the covariance at s = 1
-    assert evaluations_of(step) == step.evaluations and evaluations_of(made) == 4
+    assert made.evaluations == 4
 
 
 def test_what_is_refused() -> None:

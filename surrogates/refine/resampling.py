@@ -83,7 +83,7 @@ class BestOf(_Around):
     @property
     def evaluations(self) -> int:
         """Network evaluations a call and row."""
-        return self.candidates * evaluations_of(self.step)
+        return self.candidates * int(getattr(self.step, "evaluations", 1))
 
     def begin(self, past: Float[Tensor, "B H C *X"], conditions: Conditions) -> State:
         return {**self.step.begin(past, conditions), LAST: self._last(past, conditions)}
@@ -116,7 +116,7 @@ class Particles(_Around):
     @property
     def evaluations(self) -> int:
         """Network evaluations a call and row; a trajectory has `members` rows."""
-        return evaluations_of(self.step)
+        return int(getattr(self.step, "evaluations", 1))
 
     def begin(self, past: Float[Tensor, "B H C *X"], conditions: Conditions) -> State:
         if len(past) % self.members:
@@ -177,20 +177,9 @@ class Candidates:
         return torch.stack(drawn, 1).flatten(0, 1)
 
 
-def evaluations_of(step: Any) -> int:
-    """Network evaluations a call and row: what a step says of itself, else those of its guess and refiner, else 1."""
-    own = getattr(step, "evaluations", None)
-    if own is not None:
-        return int(own)
-    guess, refiner = getattr(step, "operator", None), getattr(step, "refiner", None)
-    if guess is None and refiner is None:
-        return 1
-    return int(guess is not None) + int(getattr(refiner, "evaluations", 0))
-
-
 def affordable(step: Any, budget: int) -> int:
     """How many candidates, or members, `budget` evaluations a frame bundle pay for. Raises ValueError for a budget below one."""
-    cost = evaluations_of(step)
+    cost = int(getattr(step, "evaluations", 1))
     if budget < cost:
         raise ValueError(f"one sample of this step costs {cost} evaluations, more than the budget of {budget}; sample with fewer steps")
     return budget // cost

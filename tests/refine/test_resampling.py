@@ -15,7 +15,7 @@ from surrogates.fields import Field, Fields
 from surrogates.noise import SeededNoise
 from surrogates.refine.evidence import Both, Defect, Observed, log_likelihood
 from surrogates.refine.measurement import Observation, Sensors
-from surrogates.refine.resampling import BestOf, Candidates, Particles, affordable, evaluations_of, systematic
+from surrogates.refine.resampling import BestOf, Candidates, Particles, affordable, systematic
 from surrogates.rollout import begin, bundles, rollout
 
 F64 = {"dtype": torch.float64}
@@ -225,7 +225,7 @@ def test_a_run_of_particles_goes_on_from_its_state():
 
 def test_evaluations_are_counted_and_budgets_kept():
     walk = Walk()
-    assert (evaluations_of(walk), BestOf(walk, Observed(read), 5).evaluations, Particles(walk, Observed(read), 5).evaluations) == (3, 15, 3)
+    assert (BestOf(walk, Observed(read), 5).evaluations, Particles(walk, Observed(read), 5).evaluations) == (15, 3)
     assert affordable(walk, 16) == 5
     with pytest.raises(ValueError, match="costs 3 evaluations, more than the budget of 2"):
         affordable(walk, 2)
@@ -257,3 +257,12 @@ def test_what_is_refused():
         two = Mesh.batch([Mesh.from_nearest([[0.0], [1.0]], 1)] * 2)
         with pytest.raises(ValueError, match="one row holds 2 meshes"):
             step.begin(past, replace(c, domain=two))
+
+
+def test_candidates_share_no_draws():
+    """Every (candidate, draw) is a draw of its own, as many as a sampler may ask for, and candidate 0 is the plain row."""
+    noise, like = SeededNoise(3, [5], [0]), torch.empty(4, 1, 6)
+    drawn = [Candidates(noise, 4)(like, step=2, draw=k) for k in range(40)]
+    rows = torch.stack(drawn).flatten(0, 1).flatten(1)
+    assert len(rows.unique(dim=0)) == 160
+    assert torch.equal(drawn[7][:1], noise(like[:1], step=2, draw=7))
