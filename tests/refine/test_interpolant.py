@@ -88,7 +88,7 @@ def state(rows, channels, n, seed=0, dtype=torch.float64):
         (Foellmer(0.3), stochastic_heun, 2),
         (BrownianBridge(), euler_maruyama, 1),
     ],
-    ids=str,
+    ids=lambda v: getattr(v, "__name__", str(v)),
 )
 def test_any_strength_gives_the_law_at_the_weak_order(bridge, integrator, order, diffusion):
     coarse, fine = (law(bridge, diffusion, integrator, n) for n in (64, 128))
