@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Row = dict[str, Any]
-INKS = """5b5b5b d55e00 009e73 cc79a7 e69f00 56b4e9 000000 0072b2 6a51a3 999933 8c564b f0e442 a6761d"""
+INKS = "5b5b5b d55e00 009e73 cc79a7 e69f00 56b4e9 000000 0072b2 6a51a3 999933 8c564b f0e442 a6761d"
 COLOURS = tuple(f"#{c}" for c in INKS.split())
 MARKERS = "osD^vPX<>hp"
 GAP = 0.066
