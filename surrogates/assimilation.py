@@ -63,6 +63,11 @@ class Assimilation(nn.Module):
         return self.surrogate.bundle
 
     @property
+    def generative(self) -> bool:
+        """Members differ."""
+        return True
+
+    @property
     def evaluations(self) -> int:
         """Network evaluations of a call with evidence, the guess among them, but not the `pullbacks`."""
         return self._guided(lambda x: x).evaluations + int(self.surrogate.operator is not None)

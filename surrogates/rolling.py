@@ -71,6 +71,11 @@ class Rolling(nn.Module):
     def bundle(self) -> int:
         return 1
 
+    @property
+    def generative(self) -> bool:
+        """Members differ."""
+        return True
+
     def begin(self, past: Float[Tensor, "B H C *X"], conditions: Conditions) -> State:
         """The surrogate's own; the window comes with the first draws. Raises ValueError as `Surrogate.begin`."""
         return self.surrogate.begin(past, conditions)

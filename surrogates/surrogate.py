@@ -29,7 +29,7 @@ from surrogates.noise import AtStep
 from surrogates.normalise import Normaliser
 from surrogates.record import recorded
 from surrogates.refine.flow import Flow
-from surrogates.target import Target, Tendency
+from surrogates.target import Absolute, Target, Tendency
 
 TIME_STEP = "dt"
 
@@ -90,6 +90,11 @@ class Surrogate(nn.Module):
         self.fields, self.domain, self.dt = fields, domain, float(dt)
         self.operator, self.refiner, self.constraint = operator, refiner, constraint
         self.target = target or Tendency()
+        if getattr(refiner, "of_states", False) and not isinstance(self.target, Absolute):
+            raise ValueError(
+                f"this {type(refiner).__name__} mixes the previous state into what it generates, so that must be a state too; "
+                "write `target: Absolute`, in Python target=Absolute()"
+            )
         self.history, self.bundle, self.parameters_used = history, bundle, tuple(parameters)
         self.correct_sampling, self.joint = correct_sampling, joint
         self.normaliser = Normaliser.identity(fields.count, len(domain.shape))

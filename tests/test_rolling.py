@@ -178,7 +178,7 @@ def test_what_cannot_roll_is_refused():
     with pytest.raises(ValueError, match="the guess ConvNet"):
         Rolling(surrogate(forcing, operator=ConvNet(1, 2, 0, dim=2, width=4, layers=1)))
     with pytest.raises(ValueError, match="purely generative"):
-        Rolling(surrogate(DiffusionForcing(network, channels=2, frames=2, source=PreviousSource())))
+        Rolling(surrogate(DiffusionForcing(network, channels=2, frames=2, source=PreviousSource()), target=Absolute()))
     with pytest.raises(ValueError, match="frames=1 but the surrogate bundle=2"):
         Rolling(surrogate(DiffusionForcing(network, channels=2, frames=1)))
     with pytest.raises(ValueError, match="at least one"):

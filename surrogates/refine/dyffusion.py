@@ -67,6 +67,9 @@ class DYffusion(nn.Module):
             check_rate(dropout)
             films_of(self.interpolator)
 
+    of_states = True
+    """What lies between the previous state and the last of the bundle are states."""
+
     @classmethod
     def widths(cls, channels: int, context: int, guess: bool, frames: int) -> Widths:
         """One frame and the context (and the guess of all frames) in, one frame out."""

@@ -22,7 +22,7 @@ from surrogates.contracts import Domain, Draws
 from surrogates.refine.conditioning import check_channels, state_like
 from surrogates.refine.coupling import INDEPENDENT, Coupling
 from surrogates.refine.path import LINEAR, Path
-from surrogates.refine.source import GAUSSIAN, Frame, Source
+from surrogates.refine.source import GAUSSIAN, Frame, PreviousSource, Source
 
 SOURCE_DRAW, TIME_DRAW, FRESH_DRAW = 0, 1, 2
 """The source; the times that are trained; the first of the draws on the way (of a sampler, or a refiner's own)."""
@@ -44,6 +44,11 @@ class Flow(nn.Module):
         self.operator, self.channels, self.path, self.source, self.coupling = operator, channels, path, source, coupling
         self.register_buffer("scale", torch.ones(channels))
         self.register_buffer("inflation", torch.ones(()))
+
+    @property
+    def of_states(self) -> bool:
+        """Whether what is generated must be a state: where the previous one is mixed into it, a tendency would have no meaning."""
+        return isinstance(self.source, PreviousSource)
 
     def fit_scale(self, residuals: Float[Tensor, "N C *X"]) -> None:
         """Set `scale` to the root mean square per channel of truth - guess (or truth), normalised, training split.

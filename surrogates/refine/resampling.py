@@ -61,6 +61,11 @@ class _Around(nn.Module):
     def bundle(self) -> int:
         return self.step.bundle
 
+    @property
+    def generative(self) -> bool:
+        """Members differ."""
+        return True
+
     def _last(self, past: Float[Tensor, "B H C *X"], conditions: Conditions) -> Float[Tensor, "B C *X"]:
         if conditions.domain.members != 1:
             raise ValueError(f"one row holds {conditions.domain.members} meshes here, which are weighed one by one; give one mesh a row")

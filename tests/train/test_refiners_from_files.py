@@ -102,3 +102,11 @@ def test_a_teacher_must_be_a_trained_flow(stored: Path, tmp_path: Path) -> None:
     file.write_text(yaml.safe_dump(written("Reflow", {"teacher": str(tmp_path / "nothing")}, {}, stored)))
     with pytest.raises(ValueError, match="model.refiner.teacher: .* is not the folder of a trained surrogate"):
         main(["--config", str(file), "--out", str(tmp_path / "run")])
+
+
+@pytest.mark.parametrize("name", ["FlowMatching", "StochasticInterpolant", "DYffusion"])
+def test_what_the_previous_state_is_mixed_into_must_be_a_state(name: str, stored: Path, tmp_path: Path) -> None:
+    file, source = tmp_path / "file.yaml", {"source": "PreviousSource"} if name == "FlowMatching" else {}
+    file.write_text(yaml.safe_dump(written(name, source, BUNDLE, stored)))
+    with pytest.raises(ValueError, match=f"this {name} mixes the previous state into what it generates.*target: Absolute"):
+        main(["--config", str(file), "--out", str(tmp_path / "run")])
