@@ -18,7 +18,6 @@ state is corrected only as far as the surrogate spreads in one step; `refine.res
 
 from __future__ import annotations
 
-import copy
 from dataclasses import replace
 
 import torch
@@ -88,7 +87,7 @@ class Assimilation(nn.Module):
             return self.surrogate.forward(state, conditions, noise)
         if noise is None:
             raise ValueError("evidence guides a sampler but there is no noise to sample from; pass noise (simulate does, from its seed)")
-        return self._with(self._guided(self._of_generated(misfit, last))).forward(state, conditions, noise)
+        return self.surrogate.with_refiner(self._guided(self._of_generated(misfit, last))).forward(state, conditions, noise)
 
     def _of_generated(self, misfit: BundleMisfit, last: Tensor) -> BundleMisfit:
         target, normaliser = self.surrogate.target, self.surrogate.normaliser
@@ -96,12 +95,6 @@ class Assimilation(nn.Module):
 
     def _guided(self, misfit: BundleMisfit) -> Guided:
         return Guided(self.surrogate.refiner, misfit, self.guidance, floor=self.floor)
-
-    def _with(self, refiner: nn.Module) -> Surrogate:
-        """The surrogate with another refiner; everything else is shared."""
-        twin = copy.copy(self.surrogate)
-        twin.__dict__["_modules"] = {**self.surrogate._modules, "refiner": refiner}
-        return twin
 
 
 def _ordinary(conditions: Conditions) -> Conditions:

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from surrogates.contracts import Conditions, Noise, State
+from surrogates.contracts import Conditions, Domain, Noise, State
 from surrogates.fields import Fields
 from surrogates.noise import AtStep
 from surrogates.record import recorded
@@ -70,6 +70,14 @@ class Rolling(nn.Module):
     @property
     def bundle(self) -> int:
         return 1
+
+    @property
+    def domain(self) -> Domain:
+        return self.surrogate.domain
+
+    @property
+    def dt(self) -> float:
+        return self.surrogate.dt
 
     @property
     def generative(self) -> bool:

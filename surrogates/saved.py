@@ -95,6 +95,8 @@ def read_config(path: Path) -> dict[str, Any]:
         config: dict[str, Any] = json.loads(file.read_text())
     except json.JSONDecodeError as error:
         raise ValueError(f"{file} is not JSON: {error}") from error
+    if "generator" in config:
+        raise ValueError(f"{path} holds a generator of states, not a Step; `surrogates.unconditional.load` opens it")
     if config.get("format") != FORMAT or "surrogate" not in config:
         raise ValueError(f"{file} has format {config.get('format')!r}; this version of surrogates reads format {FORMAT}")
     return config

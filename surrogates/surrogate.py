@@ -14,6 +14,7 @@ Palmer et al., ECMWF Technical Memorandum 598, 2009). Each z_n is still a standa
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, cast
@@ -195,6 +196,13 @@ class Surrogate(nn.Module):
         raw = [torch.log(conditions.dt / self.dt) if n == TIME_STEP else conditions.parameter(n) for n in self.parameters_used]
         values = torch.stack([r.to(like.device, torch.float64) for r in raw], 1)
         return ((values - self.parameter_mean) / self.parameter_std).to(like.dtype)
+
+    def with_refiner(self, refiner: nn.Module) -> Surrogate:
+        """The same surrogate around another refiner, with which it is saved; everything else is shared."""
+        twin = copy.copy(self)
+        twin.__dict__["_modules"] = {**self._modules, "refiner": refiner}
+        twin.__dict__["arguments"] = {**cast(Any, self).arguments, "refiner": refiner}
+        return twin
 
     # -- parts of a step ---------------------------------------------------------------------------------------
 

@@ -32,7 +32,7 @@ from surrogates.noise import AtStep, SeededNoise, splitmix
 from surrogates.normalise import Normaliser
 from surrogates.record import construct, describe, recorded
 from surrogates.saved import CONFIG, WEIGHTS, fit
-from surrogates.train.build import OperatorFactory, RefinerFactory, operator_sizes
+from surrogates.train.build import OperatorFactory, RefinerFactory, given, operator_sizes
 from surrogates.train.ema import EMA
 from surrogates.train.module import SCALE_WINDOWS, VALIDATION
 from surrogates.train.optimiser import Optimiser
@@ -126,7 +126,7 @@ def untrained(data: DataModule, operator: OperatorFactory, refiner: RefinerFacto
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(splitmix(seed) >> 1)
         network = operator(*operator_sizes(refiner, channels, 0, 0, False, 1))
-        generator = Generator(data.fields, data.domain, refiner(network, channels=channels))
+        generator = Generator(data.fields, data.domain, refiner(network, **given(refiner, channels, 1)))
     generator.normaliser.load_state_dict(data.normaliser.state_dict())
     fit_scale, windows = getattr(generator.refiner, "fit_scale", None), data.windows("train")
     if fit_scale is not None:

@@ -31,7 +31,7 @@ from surrogates.refine.conditioning import Network, Widths, check_channels, cond
 from surrogates.refine.features import FEATURES, features, level_features
 from surrogates.refine.flow import TIME_DRAW, Flow
 from surrogates.refine.path import LINEAR, Path
-from surrogates.refine.prediction import VELOCITY, Prediction
+from surrogates.refine.prediction import VELOCITY, Prediction, check_start
 from surrogates.refine.rolling import EACH_FRAME, FrameTimes, Matrix, staggered
 from surrogates.refine.samplers import Correct
 from surrogates.refine.schedule import UNIFORM, Schedule
@@ -64,6 +64,7 @@ class DiffusionForcing(Flow):
         lag: int = 0,
     ) -> None:
         super().__init__(operator, channels, path, source)
+        check_start(prediction, path)
         check_frames(channels, frames)
         if not 0 <= lag <= steps:
             raise ValueError(f"lag is {lag} but lies between 0 (all frames together) and steps={steps} (one after the other)")

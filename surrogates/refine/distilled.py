@@ -61,11 +61,9 @@ class DistilledConsistency(Student, Consistency):
             intervals=intervals,
             huber=huber,
         )
+        if isinstance(teacher, Student):
+            raise ValueError(f"a {type(teacher).__name__} learned from another flow already; give that one as the teacher")
         self.take(teacher, ("channels", "path", "source"), warm)
-
-    def fit_scale(self, residuals: Float[Tensor, "N C *X"]) -> None:
-        """The teacher's scale, whatever the residuals: the trajectories are its own."""
-        self.scale.copy_(present(self.teacher).scale)
 
     def neighbour(
         self,

@@ -28,7 +28,7 @@ from surrogates.refine.coupling import INDEPENDENT, Coupling
 from surrogates.refine.features import features
 from surrogates.refine.flow import FRESH_DRAW, TIME_DRAW, Flow
 from surrogates.refine.path import LINEAR, Path
-from surrogates.refine.prediction import VELOCITY, Prediction, Velocity
+from surrogates.refine.prediction import VELOCITY, Prediction, Velocity, check_start
 from surrogates.refine.samplers import Sampler, euler, evaluations, sample
 from surrogates.refine.schedule import UNIFORM, Schedule
 from surrogates.refine.source import GAUSSIAN, Frame, Source
@@ -57,6 +57,7 @@ class FlowMatching(Flow):
         steps: int = 4,
     ) -> None:
         super().__init__(operator, channels, path, source, coupling)
+        check_start(prediction, path)
         self.schedule, self.prediction, self.weighting, self.sampler, self.steps = schedule, prediction, weighting, sampler, steps
         schedule.levels(steps)
 

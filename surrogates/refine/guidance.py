@@ -39,8 +39,10 @@ from surrogates.contracts import Domain, Draws
 from surrogates.record import recorded
 from surrogates.refine.conditioning import check_channels
 from surrogates.refine.conjugate import LinearMap, linearised, update
+from surrogates.refine.coupling import Independent
 from surrogates.refine.flow_matching import FlowMatching
 from surrogates.refine.source import WHITE, Frame
+from surrogates.refine.teacher import Student
 
 Misfit = Callable[[Tensor], Tensor]
 """r: an end point "B C *X" -> "B N", of unit variance at the truth."""
@@ -101,6 +103,11 @@ class Guided(nn.Module):
 
     def __init__(self, refiner: nn.Module | None, misfit: Misfit, guidance: Guidance, *, floor: float = 0.1) -> None:
         super().__init__()
+        if isinstance(refiner, FlowMatching) and (isinstance(refiner, Student) or not isinstance(refiner.coupling, Independent)):
+            raise TypeError(
+                f"guidance reads a covariance that only independent pairs of source and data give, not {type(refiner).__name__} with "
+                f"{refiner.coupling}; guide the flow that it was made from, or weigh its samples, with Particles or BestOf"
+            )
         if not isinstance(refiner, FlowMatching):
             raise TypeError(
                 f"guidance bends the velocity of a FlowMatching but {type(refiner).__name__} has none; "

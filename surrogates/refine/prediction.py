@@ -129,5 +129,14 @@ class Preconditioned:
         return b * self.sigma / self._norm(path, s)
 
 
+def check_start(prediction: Prediction, path: Path) -> None:
+    """Raise ValueError where a prediction of the source leaves the first step without data: a(1) = 0."""
+    if isinstance(prediction, SourcePrediction) and path.ends(1.0)[0] < 1e-6:
+        raise ValueError(
+            f"a prediction of the source tells nothing at s = 1 on {path}, where z is the source; write `prediction: Preconditioned` or "
+            "Velocity, or a path that keeps some data there, such as LinearBetas"
+        )
+
+
 VELOCITY = Velocity()
 """The usual prediction, shared since it holds nothing."""

@@ -96,8 +96,10 @@ def least_path(costs: Sequence[Sequence[float]], steps: int) -> tuple[int, ...]:
 
 
 def with_steps(refiner: FlowMatching, schedule: Given) -> FlowMatching:
-    """The same refiner, sharing its operator, sampled at these times; saved and loaded with them."""
+    """The same refiner, sharing its operator, sampled at these times. `Surrogate.with_refiner` puts it into a surrogate, to be saved."""
     arguments: dict[str, Any] = {**refiner.arguments, "schedule": schedule, "steps": len(schedule.times) - 1}  # type: ignore[dict-item]
+    if "warm" in arguments:  # that would copy a teacher's weights over those that were trained
+        arguments["warm"] = False
     again = type(refiner)(**arguments)
     again.load_state_dict(refiner.state_dict())
     return again.train(refiner.training)

@@ -50,6 +50,13 @@ class Student(nn.Module):
             raise ValueError("warm=True copies the teacher's weights, but the two networks differ; make them alike, or write warm=False")
         self.operator.load_state_dict(weights)  # type: ignore[union-attr]
 
+    def fit_scale(self, residuals: Float[Tensor, "N C *X"]) -> None:
+        """The teacher's scale, whatever the residuals: the trajectories are its own."""
+        self.scale.copy_(present(getattr(self, self.HELD)).scale)  # type: ignore[operator]
+
+    def follow_scale(self, residuals: Float[Tensor, "B C *X"], keep: float = 0.95) -> None:
+        """Nothing: as for `fit_scale`."""
+
     def train(self: S, mode: bool = True) -> S:
         super().train(mode)
         held = getattr(self, self.HELD)
@@ -82,6 +89,10 @@ def velocity_at(
     domain: Domain,
 ) -> Callable[[Tensor, Tensor], Tensor]:
     """v(z "B C *X", s " G") of a flow with a time for each member, differentiable in both; `FlowMatching.velocity` has one for all."""
+    if type(flow).velocity is not FlowMatching.velocity:
+        raise ValueError(
+            f"a {type(flow).__name__} has a velocity of its own, which cannot be asked for member by member; take a FlowMatching"
+        )
     network = conditioned(flow.operator, guess, context, embedding, domain)
 
     def velocity(z: Tensor, times: Tensor) -> Tensor:

@@ -80,9 +80,10 @@ class VelocityTail(Student, FlowMatching):
         sampler: Sampler = euler,
         steps: int = 2,
     ) -> None:
-        if not isinstance(head, FlowMatching | MeanFlow | SplitMeanFlow):
+        if not isinstance(head, FlowMatching | MeanFlow | SplitMeanFlow) or isinstance(head, Student):
             raise ValueError(
-                f"a {type(head).__name__} cannot stop at s = {switch}; the head must be FlowMatching, MeanFlow or SplitMeanFlow"
+                f"a {type(head).__name__} does not stop at s = {switch} in the law that a tail is trained on; "
+                "the head must be FlowMatching, MeanFlow or SplitMeanFlow"
             )
         super().__init__(operator, channels=channels, schedule=Below(switch, schedule), source=head.source, sampler=sampler, steps=steps)
         self.register_buffer("inflation", None)
@@ -97,10 +98,6 @@ class VelocityTail(Student, FlowMatching):
         """Network evaluations a call, the head's and the tail's."""
         head = evaluations(self.head.sampler, self.first) if isinstance(self.head, FlowMatching) else len(self.first) - 1
         return head + super().evaluations
-
-    def fit_scale(self, residuals: Float[Tensor, "N C *X"]) -> None:
-        """The head's scale, whatever the residuals: the tail goes on where it stops."""
-        self.scale.copy_(self.head.scale)
 
     def led(
         self,

@@ -153,3 +153,9 @@ def test_parts_write_themselves_down(part):
 def test_a_deviation_must_be_positive():
     with pytest.raises(ValueError, match="must be positive"):
         Preconditioned(0.0)
+
+
+@pytest.mark.parametrize("path", [Linear(), VariancePreserving()], ids=str)
+def test_the_source_alone_cannot_start_where_z_is_the_source(path):
+    with pytest.raises(ValueError, match="tells nothing at s = 1"):
+        FlowMatching(torch.nn.Identity(), channels=1, path=path, prediction=SourcePrediction())

@@ -84,7 +84,7 @@ def test_the_tail_goes_on_in_the_heads_units():
 
 
 def test_a_head_that_cannot_stop_there_is_refused():
-    with pytest.raises(ValueError, match="a Shortcut cannot stop at s = 0.25"):
+    with pytest.raises(ValueError, match="a Shortcut does not stop at s = 0.25"):
         VelocityTail(nn.Identity(), channels=1, head=Shortcut(nn.Identity(), channels=1))
     with pytest.raises(ValueError, match="the head has path=VariancePreserving"):
         VelocityTail(nn.Identity(), channels=1, head=FlowMatching(nn.Identity(), channels=1, path=VariancePreserving()))

@@ -12,7 +12,9 @@ import yaml
 from surrogates import refine
 from surrogates.data import open_dataset
 from surrogates.forecast import simulate
-from surrogates.saved import load
+from surrogates.refine.guidance import EndPoint, Guided
+from surrogates.refine.teacher import without_teacher
+from surrogates.saved import load, save
 from surrogates.train.cli import main
 
 FILE: dict[str, Any] = {
@@ -95,6 +97,27 @@ def test_no_refiner_is_left_out() -> None:
     modules = {n: c for n, c in vars(refine).items() if isinstance(c, type) and issubclass(c, torch.nn.Module)}
     known = {n for n, c in modules.items() if getattr(c, "is_recorded", False) and hasattr(c, "loss")}
     assert known == {CASES[name][0].get("class", name) for name in CASES}
+
+
+def test_chosen_steps_are_saved_with_the_surrogate(flow: Path, tmp_path: Path) -> None:
+    surrogate = load(flow)
+    given = refine.Given((1.0, 0.7, 0.1, 0.0), refine.Uniform())
+    again = load(save(surrogate.with_refiner(refine.with_steps(surrogate.refiner, given)), tmp_path / "chosen"))
+    assert again.refiner.schedule == given and again.refiner.steps == 3 and surrogate.refiner.steps == 4
+    assert torch.equal(again.state_dict()["refiner.operator.lift_in.weight"], surrogate.state_dict()["refiner.operator.lift_in.weight"])
+
+
+def test_a_student_keeps_what_it_learned_without_its_teacher(stored: Path, flow: Path, tmp_path: Path) -> None:
+    file = tmp_path / "file.yaml"
+    file.write_text(yaml.safe_dump(written("Reflow", {"teacher": str(flow), "warm": True}, {}, stored)))
+    student = main(["--config", str(file), "--out", str(tmp_path / "run")]).surrogate
+    weights = {k: v.clone() for k, v in student.refiner.operator.state_dict().items()}  # type: ignore[union-attr]
+    chosen = refine.with_steps(student.refiner, refine.Given((1.0, 0.5, 0.0), refine.Uniform()))  # type: ignore[arg-type]
+    alone = load(save(student.with_refiner(without_teacher(chosen)), tmp_path / "alone"))
+    assert alone.refiner.teacher is None and torch.equal(alone.refiner.scale, student.refiner.scale)  # type: ignore[union-attr,arg-type]
+    assert all(torch.equal(v, alone.refiner.operator.state_dict()[k]) for k, v in weights.items())
+    with pytest.raises(TypeError, match="only independent pairs"):
+        Guided(student.refiner, lambda x: x, EndPoint())
 
 
 def test_a_teacher_must_be_a_trained_flow(stored: Path, tmp_path: Path) -> None:
