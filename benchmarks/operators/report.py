@@ -95,8 +95,10 @@ def table(out: Path, plan: Plan, rows: list[Row]) -> str:
 
 
 def picture(out: Path, plans: list[Plan], everything: Mapping[str, list[Row]]) -> None:
-    """Error against the cost of a training step, one panel a task, networks named at their points."""
+    """Error against the cost of a training step, one panel a task, networks named at the right with a line to their point."""
     import matplotlib
+
+    from surrogates.bench.axes import label_ends, plain_log
 
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
@@ -104,16 +106,19 @@ def picture(out: Path, plans: list[Plan], everything: Mapping[str, list[Row]]) -
     tasks = [p.task for p in plans if any("train ms" in r for r in everything.get(p.task, ()))]
     if not tasks:
         return
-    figure, axes = plt.subplots(1, len(tasks), figsize=(5.2 * len(tasks), 4.4), layout="constrained", squeeze=False)
+    figure, axes = plt.subplots(1, len(tasks), figsize=(5.6 * len(tasks), 5.6), layout="constrained", squeeze=False)
     for ax, task in zip(axes[0], tasks, strict=True):
         case = everything[task][0]["case"]
-        for r in everything[task]:
-            if r["case"] == case and "train ms" in r and math.isfinite(r["summary"]):
-                ax.plot(r["train ms"], r["summary"], "o", color="#0072b2", ms=4)
-                ax.vlines(r["train ms"], *r["range"], color="#0072b2", lw=0.8)
-                ax.annotate(r["network"], (r["train ms"], r["summary"]), xytext=(4, 3), textcoords="offset points", fontsize=7)
+        shown = [r for r in everything[task] if r["case"] == case and "train ms" in r and math.isfinite(r["summary"])]
+        for r in shown:
+            ax.plot(r["train ms"], r["summary"], "o", color="#0072b2", ms=4)
+            ax.vlines(r["train ms"], *r["range"], color="#0072b2", lw=0.8)
         ax.set(xscale="log", yscale="log", xlabel="ms a training step", title=task)
+        for axis in (ax.xaxis, ax.yaxis):
+            plain_log(axis)
         ax.spines[["top", "right"]].set_visible(False)
+        figure.draw_without_rendering()
+        label_ends(ax, [(r["train ms"], r["summary"], r["network"], "#5b5b5b") for r in shown], gap=0.042)
     axes[0][0].set_ylabel("nRMSE, geometric mean over 100 leads")
     figure.savefig(out / "table.png", dpi=140, metadata={"Software": None})
     plt.close(figure)
