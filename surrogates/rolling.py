@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from surrogates.constraints.compose import over_bundle
 from surrogates.contracts import Conditions, Domain, Noise, State
 from surrogates.fields import Fields
 from surrogates.noise import AtStep
@@ -104,8 +105,7 @@ class Rolling(nn.Module):
         frame = surrogate.target.decode(unit * z[:, :c], past[:, -1], surrogate.normaliser)
         new: dict[str, Tensor] = {"step": state["step"] + 1, "window": z[:, c:]}
         if surrogate.constraint is not None:
-            new["reference"] = surrogate.constraint.advance(state["reference"], frame[:, 0], conditions)
-            frame = surrogate.constraint(frame[:, 0], new["reference"], conditions.after(1), past)[:, None]
+            frame, new["reference"] = over_bundle(surrogate.constraint, frame, state["reference"], conditions, past)
         new["past"] = torch.cat([past, frame], 1)[:, -self.history :]
         return frame, new
 

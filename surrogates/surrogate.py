@@ -23,6 +23,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from surrogates.constraints.compose import over_bundle
 from surrogates.contracts import Conditions, Constraint, Domain, Draws, Noise, Refiner, State
 from surrogates.domains import Box
 from surrogates.fields import Fields
@@ -219,11 +220,7 @@ class Surrogate(nn.Module):
     ) -> tuple[Float[Tensor, "B T C *X"], Float[Tensor, "G R"] | None]:
         if self.constraint is None:
             return future, None
-        reference, frames = state["reference"], []
-        for j, u in enumerate(future.unbind(1)):
-            reference = self.constraint.advance(reference, u, conditions.after(j))
-            frames.append(self.constraint(u, reference, conditions.after(j + 1), past))
-        return torch.stack(frames, 1), reference
+        return over_bundle(self.constraint, future, state["reference"], conditions, past)
 
     def _correct(self, last: Tensor, state: State, conditions: Conditions) -> Callable[[Tensor], Tensor]:
         def correct(generated: Tensor) -> Tensor:

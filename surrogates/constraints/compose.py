@@ -58,3 +58,18 @@ class InOrder:
         if reference.shape[1] != self.references:
             raise ValueError(f"{reference.shape[1]} references but the laws keep {self.references}; make it with reference(u, conditions)")
         return torch.split(reference, [law.references for law in self.laws], dim=1)
+
+
+def over_bundle(
+    law: Constraint,
+    future: Float[Tensor, "B T C *X"],
+    reference: Float[Tensor, "G R"],
+    conditions: Conditions,
+    past: Float[Tensor, "B H C *X"] | None = None,
+) -> tuple[Float[Tensor, "B T C *X"], Float[Tensor, "G R"]]:
+    """The frames of a bundle under a law, each by the reference that has come to it, and the reference behind the last."""
+    frames = []
+    for j, u in enumerate(future.unbind(1)):
+        reference = law.advance(reference, u, conditions.after(j))
+        frames.append(law(u, reference, conditions.after(j + 1), past))
+    return torch.stack(frames, 1), reference

@@ -7,10 +7,10 @@ bits. A law acts on the decoded fields alone, with the budget of the initial sta
 
 from __future__ import annotations
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from surrogates.constraints.compose import over_bundle
 from surrogates.contracts import Conditions, Constraint, Domain, Noise, State
 from surrogates.deep_ensemble import DeepEnsemble
 from surrogates.fields import Fields
@@ -88,11 +88,8 @@ class Latent(nn.Module):
         future, new = decode(self.autoencoder, made[0], conditions.domain), dict(made[1])
         if self.constraint is None:
             return future, new
-        reference, frames = state[BUDGET], []
-        for j, u in enumerate(future.unbind(1)):
-            reference = self.constraint.advance(reference, u, conditions.after(j))
-            frames.append(self.constraint(u, reference, conditions.after(j + 1)))
-        return torch.stack(frames, 1), {**new, BUDGET: reference}
+        future, reference = over_bundle(self.constraint, future, state[BUDGET], conditions)
+        return future, {**new, BUDGET: reference}
 
     def _inner(self, conditions: Conditions) -> Conditions:
         return latent_conditions(self.autoencoder, conditions)
