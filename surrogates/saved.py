@@ -36,9 +36,7 @@ def save(surrogate: nn.Module, folder: str | os.PathLike[str], provenance: Mappi
     path.mkdir(parents=True, exist_ok=True)
     versions = {"surrogates": surrogates.__version__, "torch": torch.__version__, "python": platform.python_version()}
     config = {"format": FORMAT, "versions": versions, "provenance": dict(provenance or {}), "surrogate": describe(surrogate)}
-    tensors = {k: v.detach().cpu().contiguous().clone() for k, v in surrogate.state_dict().items()}
-    save_file(tensors, path / (WEIGHTS + ".part"))
-    os.replace(path / (WEIGHTS + ".part"), path / WEIGHTS)
+    write_weights(surrogate, path)
     _write(path / CARD, card(surrogate, config))
     _write(path / CONFIG, json.dumps(config, indent=1))
     return path
@@ -54,13 +52,7 @@ def load(folder: str | os.PathLike[str], device: str = "cpu") -> Any:
     surrogate = construct(config["surrogate"])
     if not isinstance(surrogate, nn.Module) or not isinstance(surrogate, Step):
         raise ValueError(f"{path / CONFIG} describes a {type(surrogate).__name__}, not a surrogate or another trained Step")
-    if not (path / WEIGHTS).is_file():
-        raise FileNotFoundError(f"{path / WEIGHTS} is missing; the folder is not whole")
-    try:
-        weights = load_file(path / WEIGHTS)
-    except SafetensorError as error:
-        raise ValueError(f"{path / WEIGHTS} is truncated or no safetensors file: {error}") from error
-    fit(surrogate, weights, str(path / WEIGHTS))
+    read_weights(surrogate, path)
     return surrogate.to(device).eval()
 
 
@@ -70,6 +62,24 @@ def load_surrogate(folder: str | os.PathLike[str], device: str = "cpu") -> Surro
     if not isinstance(step, Surrogate):
         raise ValueError(f"{folder} holds a {type(step).__name__} but a single Surrogate is needed here, as `surrogates train` writes it")
     return step
+
+
+def write_weights(module: nn.Module, path: Path) -> None:
+    """A module's tensors into a folder, whole or not at all."""
+    tensors = {k: v.detach().cpu().contiguous().clone() for k, v in module.state_dict().items()}
+    save_file(tensors, path / (WEIGHTS + ".part"))
+    os.replace(path / (WEIGHTS + ".part"), path / WEIGHTS)
+
+
+def read_weights(module: nn.Module, path: Path) -> None:
+    """The tensors of a folder into a module. Raises FileNotFoundError and ValueError for a file that is missing, damaged or another's."""
+    if not (path / WEIGHTS).is_file():
+        raise FileNotFoundError(f"{path / WEIGHTS} is missing; the folder is not whole")
+    try:
+        weights = load_file(path / WEIGHTS)
+    except SafetensorError as error:
+        raise ValueError(f"{path / WEIGHTS} is truncated or no safetensors file: {error}") from error
+    fit(module, weights, str(path / WEIGHTS))
 
 
 def fit(module: nn.Module, weights: Mapping[str, torch.Tensor], where: str) -> None:

@@ -18,7 +18,6 @@ from typing import Any, cast
 import torch
 import xarray as xr
 from jaxtyping import Float
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 import surrogates
@@ -31,7 +30,7 @@ from surrogates.interchange import to_xarray
 from surrogates.noise import AtStep, SeededNoise, splitmix
 from surrogates.normalise import Normaliser
 from surrogates.record import construct, describe, recorded
-from surrogates.saved import CONFIG, WEIGHTS, fit
+from surrogates.saved import CONFIG, WEIGHTS, read_weights, write_weights
 from surrogates.train.build import OperatorFactory, RefinerFactory, given, operator_sizes
 from surrogates.train.ema import EMA
 from surrogates.train.module import SCALE_WINDOWS, VALIDATION
@@ -161,9 +160,7 @@ def save(generator: Generator, folder: str | os.PathLike[str], provenance: Mappi
     path.mkdir(parents=True, exist_ok=True)
     versions = {"surrogates": surrogates.__version__, "torch": torch.__version__}
     config = {"format": FORMAT, "versions": versions, "provenance": dict(provenance or {}), KIND: describe(generator)}
-    tensors = {k: v.detach().cpu().contiguous().clone() for k, v in generator.state_dict().items()}
-    save_file(tensors, path / (WEIGHTS + ".part"))
-    os.replace(path / (WEIGHTS + ".part"), path / WEIGHTS)
+    write_weights(generator, path)
     (path / (CONFIG + ".part")).write_text(json.dumps(config, indent=1))
     os.replace(path / (CONFIG + ".part"), path / CONFIG)
     return path
@@ -180,5 +177,5 @@ def load(folder: str | os.PathLike[str], device: str = "cpu") -> Generator:
     generator = construct(config[KIND])
     if not isinstance(generator, Generator):
         raise ValueError(f"{path / CONFIG} describes a {type(generator).__name__}, not a Generator")
-    fit(generator, load_file(path / WEIGHTS), str(path / WEIGHTS))
+    read_weights(generator, path)
     return generator.to(device).eval()
