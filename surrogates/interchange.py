@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from surrogates.contracts import Conditions
-from surrogates.domains import Box
+from surrogates.domains import Box, Mesh, layout
+from surrogates.domains.layout import AnyDomain
 from surrogates.fields import Field, Fields
 
 TRAJECTORY, MEMBER, TIME, LEVEL, LEAD = "trajectory", "member", "time", "level", "lead_time"
@@ -29,7 +30,7 @@ TRAJECTORY, MEMBER, TIME, LEVEL, LEAD = "trajectory", "member", "time", "level",
 def to_xarray(
     u: Tensor,
     fields: Fields,
-    domain: Box,
+    domain: AnyDomain,
     *,
     time: Sequence[float],
     trajectories: Sequence[int],
@@ -48,7 +49,7 @@ def to_xarray(
         raise ValueError(
             f"u has shape {tuple(u.shape)} but {lead}, {fields.channels} and the domain need {(*sizes, fields.count, *domain.shape)}"
         )
-    values = u.detach().cpu().numpy()
+    values, axes = u.detach().cpu().numpy(), layout.axes(domain)
     data: dict[str, Any] = {}
     channel = 0
     for f in fields:
@@ -56,10 +57,12 @@ def to_xarray(
             block = values[(slice(None),) * len(sizes) + (slice(channel, channel + max(1, len(f.levels))),)]
             channel += max(1, len(f.levels))
             meta = {"units": f.units, "long_name": f.long_name or name.replace("_", " "), "field": f.name}
+            if isinstance(domain, Mesh):
+                meta |= {"mesh": layout.MESH, "location": layout.NODE}
             if f.levels:
-                data[name] = ((*lead, LEVEL, *domain.axes), block, meta)
+                data[name] = ((*lead, LEVEL, *axes), block, meta)
             else:
-                data[name] = ((*lead, *domain.axes), block[(slice(None),) * len(sizes) + (0,)], meta)
+                data[name] = ((*lead, *axes), block[(slice(None),) * len(sizes) + (0,)], meta)
     coords = coordinates(domain, time, trajectories, members, parameters, start)
     levels = {f.levels for f in fields if f.levels}
     if len(levels) > 1:
@@ -72,7 +75,7 @@ def to_xarray(
 
 
 def coordinates(
-    domain: Box,
+    domain: AnyDomain,
     time: Sequence[float],
     trajectories: Sequence[int],
     members: Sequence[int] | None = None,
@@ -89,16 +92,16 @@ def coordinates(
     }
     if members is not None:
         coords[MEMBER] = (MEMBER, np.asarray(members, dtype=np.int64), {"standard_name": "realization"})
-    for axis, name in enumerate(domain.axes):
-        coords[name] = (name, domain.coordinate(axis).numpy(), {"units": domain.units, "axis": name.upper()})
+    coords |= layout.coords(domain)
     for name, values in (parameters or {}).items():
         coords[name] = (TRAJECTORY, np.asarray(values, dtype=np.float64), {"role": "parameter"})
     return coords
 
 
-def describe_attrs(fields: Fields, domain: Box) -> dict[str, str]:
+def describe_attrs(fields: Fields, domain: AnyDomain) -> dict[str, str]:
     """The attributes from which fields and domain are read again."""
-    return {"Conventions": "CF-1.11", "fields": json.dumps(fields.to_json()), "domain": json.dumps(domain.to_json())}
+    conventions = "CF-1.11 UGRID-1.0" if isinstance(domain, Mesh) else "CF-1.11"
+    return {"Conventions": conventions, "fields": json.dumps(fields.to_json()), "domain": json.dumps(layout.entry(domain))}
 
 
 def fields_of(dataset: xr.Dataset) -> Fields:
@@ -108,26 +111,27 @@ def fields_of(dataset: xr.Dataset) -> Fields:
         return Fields(tuple(f for f in declared if all(v in dataset for v in f.variables)))
     entries = []
     for name in dataset.data_vars:
-        if TIME in dataset[name].dims or set(dataset[name].dims) & {"x", "y", "z"}:
+        if TIME in dataset[name].dims or set(dataset[name].dims) & set(layout.SPACE):
             levels = tuple(float(v) for v in dataset[LEVEL].values) if LEVEL in dataset[name].dims else ()
             entries.append(Field(str(name), dataset[name].attrs.get("units", "1"), levels=levels))
     return Fields(tuple(entries))
 
 
-def domain_of(dataset: xr.Dataset) -> Box:
+def domain_of(dataset: xr.Dataset) -> AnyDomain:
     """The geometry of a Dataset. Raises ValueError where it declares none, or where its coordinates contradict it."""
     if "domain" not in dataset.attrs:
         raise ValueError("the Dataset has no attribute 'domain'; set attrs['domain'] = json.dumps(Box.periodic(shape, lengths).to_json())")
-    box = Box.from_json(json.loads(dataset.attrs["domain"]))
-    shape = tuple(int(dataset.sizes[a]) for a in box.axes if a in dataset.sizes)
-    if shape != box.shape:
-        raise ValueError(f"the Dataset has grid {shape} but its attribute 'domain' says {box.shape}; was it cropped or thinned?")
-    for axis, name in enumerate(box.axes):
-        if name in dataset.coords and not np.allclose(
-            dataset[name].values, box.coordinate(axis).numpy(), rtol=1e-5, atol=1e-6 * box.lengths[axis]
-        ):
-            raise ValueError(f"coordinate {name!r} does not lie where the Dataset's 'domain' says: {box.to_json()}")
-    return box
+    stored = json.loads(dataset.attrs["domain"])
+    names = {n for n in dataset.coords if n in layout.SPACE or str(n).startswith(f"{layout.MESH}_")}
+    return layout.read(stored, {str(k): v for k, v in dataset.sizes.items()}, {str(n): dataset[n].values for n in names})
+
+
+def box_of(dataset: xr.Dataset) -> Box:
+    """The geometry of a Dataset on a Box. Raises ValueError for another kind."""
+    domain = domain_of(dataset)
+    if not isinstance(domain, Box):
+        raise ValueError(f"this works on a Box only, and the Dataset lies on a {type(domain).__name__}")
+    return domain
 
 
 def from_xarray(dataset: xr.Dataset, fields: Fields | None = None, dtype: torch.dtype = torch.float32) -> Float[Tensor, ...]:
@@ -136,7 +140,7 @@ def from_xarray(dataset: xr.Dataset, fields: Fields | None = None, dtype: torch.
     Raises ValueError for a field that is missing or whose units differ from those asked for.
     """
     fields = fields or fields_of(dataset)
-    axes = domain_of(dataset).axes
+    axes = layout.axes(domain_of(dataset))
     lead = (TRAJECTORY, MEMBER, TIME) if MEMBER in dataset.dims else (TRAJECTORY, TIME)
     parts = []
     for f in fields:

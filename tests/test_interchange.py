@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from surrogates.domains import Box
+from surrogates.domains import Box, Mesh, Sphere
+from surrogates.domains.layout import same
+from surrogates.domains.sphere import GRIDS
 from surrogates.fields import Field, Fields
-from surrogates.interchange import conditions_of, domain_of, fields_of, from_xarray, parameters_of, to_xarray, trajectories_of
+from surrogates.interchange import box_of, conditions_of, domain_of, fields_of, from_xarray, parameters_of, to_xarray, trajectories_of
 
 BOX = Box.periodic((6, 4), (2.0, 1.0), units="m")
 FIELDS = Fields.of(Field("pressure", "Pa"), Field("velocity", "m s-1", ("x", "y")), Field("temperature", "K", levels=(500.0, 850.0)))
@@ -91,3 +93,81 @@ def test_the_template_of_a_long_forecast_takes_no_memory():
     huge = torch.full((), torch.nan).expand(4, 100_000, 5, 6, 4)
     ds = to_xarray(huge, FIELDS, BOX, time=[0.1 * n for n in range(100_000)], trajectories=range(4))
     assert ds["pressure"].values.base is not None and ds["pressure"].values.strides[:2] == (0, 0)
+
+
+# -- spheres and meshes --------------------------------------------------------------------------------------------
+
+
+def written(domain, tmp_path):
+    """A Dataset on `domain`, through a file, and its values."""
+    import xarray as xr
+
+    u = torch.randn((2, 3, 5, *domain.shape), generator=torch.Generator().manual_seed(0))
+    ds = to_xarray(u, FIELDS_FLAT, domain, time=[0.0, 0.5, 1.0], trajectories=[4, 7])
+    ds.to_zarr(tmp_path / "d.zarr", consolidated=False)
+    return u, xr.open_zarr(tmp_path / "d.zarr", consolidated=False)
+
+
+FIELDS_FLAT = Fields.of(Field("height", "m"), Field("wind", "m s-1", ("east", "north")), Field("temperature", "K", levels=(500.0, 850.0)))
+
+
+@pytest.mark.parametrize("grid", GRIDS)
+@pytest.mark.parametrize("north_first", [True, False])
+def test_a_sphere_goes_through_a_file_either_way_up(tmp_path, grid, north_first):
+    sphere = Sphere((6, 8), grid, north_first, west=-180.0, radius=6.37e6, units="m")
+    u, ds = written(sphere, tmp_path)
+    assert domain_of(ds) == sphere and torch.equal(from_xarray(ds), u) and conditions_of(ds).domain == sphere
+    assert ds["height"].dims[-2:] == ("lat", "lon")
+    assert ds["lat"].attrs == {"units": "degrees_north", "standard_name": "latitude", "axis": "Y"}
+    assert ds["lon"].attrs == {"units": "degrees_east", "standard_name": "longitude", "axis": "X"}
+    turned = ds.isel(lat=slice(None, None, -1))
+    assert domain_of(turned) == Sphere((6, 8), grid, not north_first, west=-180.0, radius=6.37e6, units="m")
+    assert torch.equal(from_xarray(turned), u.flip(-2))
+    with pytest.raises(ValueError, match="'lon' does not lie where"):
+        domain_of(ds.assign_coords(lon=ds.lon.values + 3))
+
+
+def small_mesh(shift=0.0, periods=None):
+    points = torch.tensor([[0, 0], [1, 0], [1, 1], [0, 1], [0.4 + shift, 0.55]], dtype=torch.float64) / 3
+    return Mesh.from_cells(points, [[0, 1, 4], [1, 2, 4], [2, 3, 4], [3, 0, 4]], {"wall": [0, 1]}, periods=periods, units="m")
+
+
+@pytest.mark.parametrize(
+    "mesh",
+    [
+        pytest.param(small_mesh(), id="cells"),
+        pytest.param(small_mesh(periods=(2.0, None)), id="periodic"),
+        pytest.param(Mesh.from_nearest(torch.rand(9, 3, generator=torch.Generator().manual_seed(1)), 3), id="cloud"),
+        pytest.param(Mesh.batch([small_mesh(), small_mesh(0.1)]), id="batch"),
+    ],
+)
+def test_a_mesh_goes_through_a_file_bit_for_bit(tmp_path, mesh):
+    u, ds = written(mesh, tmp_path)
+    assert same(domain_of(ds), mesh) and torch.equal(from_xarray(ds), u)
+    assert ds["height"].dims == ("trajectory", "time", "node") and ds["x"].dims == ("node",)
+    assert len(ds.attrs["domain"]) < 300, "arrays belong into variables: an attribute of HDF5 takes 64 KiB"
+    assert same(domain_of(ds.isel(trajectory=0, time=-1)), mesh)
+
+
+def test_two_meshes_are_the_same_only_node_for_node():
+    assert same(small_mesh(), small_mesh())
+    assert not same(small_mesh(), small_mesh(0.01))
+    assert not same(small_mesh(), Box.periodic((5,), 1.0))
+
+
+def test_a_mesh_is_named_as_ugrid_names_it():
+    ds = to_xarray(torch.zeros(1, 1, 5, 5), FIELDS_FLAT, small_mesh(), time=[0.0], trajectories=[0])
+    topology = ds[ds["height"].attrs["mesh"]].attrs
+    assert topology["cf_role"] == "mesh_topology" and topology["topology_dimension"] == 2
+    assert [ds[n].dims for n in topology["node_coordinates"].split()] == [("node",), ("node",)]
+    assert ds[topology["face_node_connectivity"]].shape == (4, 3)
+
+
+def test_a_mesh_that_lost_parts_is_refused():
+    ds = to_xarray(torch.zeros(1, 1, 5, 5), FIELDS_FLAT, small_mesh(), time=[0.0], trajectories=[0])
+    with pytest.raises(ValueError, match=r"4 nodes but its attribute 'domain' says 5"):
+        domain_of(ds.isel(node=slice(0, 4)))
+    with pytest.raises(ValueError, match="lacks the variables mesh_edges of its mesh"):
+        domain_of(ds.drop_vars("mesh_edges"))
+    with pytest.raises(ValueError, match="works on a Box only, and the Dataset lies on a Mesh"):
+        box_of(ds)

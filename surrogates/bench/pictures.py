@@ -13,7 +13,7 @@ import xarray as xr
 from surrogates.contracts import Domain
 from surrogates.domains import Box
 from surrogates.fields import Fields
-from surrogates.interchange import LEAD, MEMBER, TIME, TRAJECTORY, domain_of, fields_of, from_xarray
+from surrogates.interchange import LEAD, MEMBER, TIME, TRAJECTORY, box_of, fields_of, from_xarray
 
 LYAPUNOV_LEADS = (1.0, 2.0, 4.0)
 MEMBERS = 2
@@ -22,7 +22,7 @@ WHO = "who"
 
 def picture(forecast: xr.Dataset, trajectory: int = 0) -> xr.DataArray:
     """(who, lead_time, *X) float32 of one trajectory: its only forecast, or the ensemble mean and the first members."""
-    fields, box = fields_of(forecast), domain_of(forecast)
+    fields, box = fields_of(forecast), box_of(forecast)
     leads = chosen_leads(forecast[LEAD].values, forecast.attrs.get("lyapunov_time"), box.dim)
     frames = forecast.isel({TRAJECTORY: [trajectory], TIME: leads})
     u = from_xarray(frames, fields)[0]

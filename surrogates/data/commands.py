@@ -16,6 +16,8 @@ from surrogates.data.files import files_of, locate, open_dataset
 from surrogates.data.layout import MEMBERS, OURS, PART
 from surrogates.data.read import open_hdf5, read_file
 from surrogates.data.recipe import load_recipe, sizes_of
+from surrogates.domains import Box, Sphere
+from surrogates.domains.layout import AnyDomain
 from surrogates.interchange import TIME, TRAJECTORY, domain_of, fields_of, from_xarray, parameters_of
 
 
@@ -88,17 +90,24 @@ def check_file(path: Path) -> int:
     return repeated
 
 
+def _grid(domain: AnyDomain) -> str:
+    shape = " x ".join(map(str, domain.shape))
+    if isinstance(domain, Box):
+        return f"{shape} on {' x '.join(f'{v:.6g}' for v in domain.lengths)}, {', '.join(domain.boundary)}"
+    return f"{shape} ({domain.grid}) on a sphere of radius {domain.radius:.6g}" if isinstance(domain, Sphere) else repr(domain)
+
+
 def facts(folder: Path) -> dict[str, str]:
     """What `info` prints, by label."""
     whole = open_dataset(folder, partial=True)
-    box, attrs = domain_of(whole), whole.attrs
+    attrs = whole.attrs
     counts = {s: [_count(p) for p in paths] for s, paths in files_of(folder).items()}
     sizes = {s: f"{sum(n for n, _ in c)}{f' x {c[0][1]}' if c[0][1] > 1 else ''}" for s, c in counts.items()}
     unfinished = [p for paths in files_of(folder).values() for p in paths if p.suffix == PART]
     out = {
         "data set": f"{attrs['dataset']}{' (' + attrs['size'] + ')' if 'size' in attrs else ''}",
         "fields": ", ".join(f"{c} [{u}]" for c, u in zip(fields_of(whole).channels, fields_of(whole).units, strict=True)),
-        "grid": f"{' x '.join(map(str, box.shape))} on {' x '.join(f'{v:.6g}' for v in box.lengths)}, {', '.join(box.boundary)}",
+        "grid": _grid(domain_of(whole)),
         "frames": f"{whole.sizes[TIME]} of dt {attrs['dt']:g}",
         "trajectories": ", ".join(f"{s} {n}" for s, n in sizes.items()),
     }

@@ -23,7 +23,7 @@ from surrogates.data.order import Order
 from surrogates.data.splits import split_of
 from surrogates.data.thin import thin
 from surrogates.data.windows import Batch, Windows
-from surrogates.domains import Box
+from surrogates.domains.layout import AnyDomain
 from surrogates.errors import nearest
 from surrogates.fields import Fields
 from surrogates.normalise import Normaliser
@@ -161,7 +161,7 @@ class DataModule(LightningDataModule):
         return self.windows("train").fields
 
     @property
-    def domain(self) -> Box:
+    def domain(self) -> AnyDomain:
         return self.windows("train").domain
 
     @property

@@ -16,7 +16,7 @@ import torch
 import xarray as xr
 
 from surrogates.data.files import open_dataset
-from surrogates.interchange import TIME, domain_of, fields_of, from_xarray
+from surrogates.interchange import TIME, box_of, fields_of, from_xarray
 
 PANELS = 5
 
@@ -26,7 +26,7 @@ def draw(dataset: xr.Dataset) -> Any:
     import matplotlib
 
     matplotlib.use("Agg")
-    box, fields = domain_of(dataset), fields_of(dataset)
+    box, fields = box_of(dataset), fields_of(dataset)
     u = from_xarray(dataset.isel(trajectory=slice(1)), fields, torch.float64)[0]
     times = dataset[TIME].values
     if box.dim == 1:

@@ -7,7 +7,7 @@ import json
 import xarray as xr
 
 from surrogates.domains.box import PERIODIC
-from surrogates.interchange import TIME, domain_of
+from surrogates.interchange import TIME, box_of
 
 
 def thin(dataset: xr.Dataset, every: int = 1, frames: int = 1) -> xr.Dataset:
@@ -19,7 +19,7 @@ def thin(dataset: xr.Dataset, every: int = 1, frames: int = 1) -> xr.Dataset:
         dataset = dataset.isel({TIME: slice(None, None, frames)}).assign_attrs(dt=float(dataset.attrs["dt"]) * frames)
     if every == 1:
         return dataset
-    box = domain_of(dataset)
+    box = box_of(dataset)
     if any(kind != PERIODIC for kind in box.boundary):
         raise ValueError(f"subsample={every} needs periodic axes, this domain has {box.boundary}; coarsen the cells by averaging instead")
     if any(n % every for n in box.shape):

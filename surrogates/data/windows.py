@@ -22,7 +22,7 @@ from surrogates.contracts import Conditions
 from surrogates.data.cache import cache_home, key_of, pack, packed
 from surrogates.data.files import SPLIT, locate, open_dataset
 from surrogates.data.thin import thin
-from surrogates.domains import Box
+from surrogates.domains.layout import AnyDomain
 from surrogates.fields import Fields
 from surrogates.interchange import TIME, domain_of, fields_of, parameters_of, trajectories_of
 
@@ -96,7 +96,7 @@ class Windows:
         if "dt" not in dataset.attrs:
             raise ValueError("the Dataset has no attribute 'dt' (the frame step); set dataset.attrs['dt']")
         self.fields: Fields = fields_of(dataset)
-        self.domain: Box = domain_of(dataset)
+        self.domain: AnyDomain = domain_of(dataset)
         self.dt = float(dataset.attrs["dt"]) * self.stride
         self._ids: npt.NDArray[np.int64] = np.array(trajectories_of(dataset), np.int64)
         self.ids = torch.from_numpy(self._ids)

@@ -23,12 +23,12 @@ from torch import Tensor, nn
 
 import surrogates
 from surrogates.contracts import Conditions, Step
-from surrogates.domains import Box
 from surrogates.forecast.blowup import REASONS, judge
 from surrogates.forecast.identity import identity
 from surrogates.forecast.sinks import FAILED_REASON, FAILED_STEP, MemorySink, Sink, ZarrSink
-from surrogates.interchange import conditions_of, from_xarray, parameters_of, to_xarray, trajectories_of
+from surrogates.interchange import conditions_of, domain_of, from_xarray, parameters_of, to_xarray, trajectories_of
 from surrogates.noise import SeededNoise
+from surrogates.record import describe
 from surrogates.rollout import begin, bundles
 
 GROUP, CHUNK = 16, 32
@@ -190,10 +190,9 @@ def _template(plan: Plan, initial: xr.Dataset, members: int | None) -> xr.Datase
     """The whole forecast without its values (no memory is taken for them)."""
     now = float(plan.conditions.time[0])
     dt = float(plan.conditions.dt[0])
-    box = plan.conditions.domain
-    assert isinstance(box, Box)
+    domain = domain_of(initial)
     lead = (len(plan.trajectories),) if members is None else (len(plan.trajectories), members)
-    nothing = torch.full((), torch.nan).expand(*lead, plan.frames, plan.step.outputs.count, *box.shape)
+    nothing = torch.full((), torch.nan).expand(*lead, plan.frames, plan.step.outputs.count, *domain.shape)
     keep = {
         k: initial.attrs[k] for k in ("dataset", "split", "checksum", "lyapunov_time", "turnover_time", "scored_time") if k in initial.attrs
     }
@@ -203,7 +202,7 @@ def _template(plan: Plan, initial: xr.Dataset, members: int | None) -> xr.Datase
     out = to_xarray(
         nothing,
         plan.step.outputs,
-        box,
+        domain,
         time=[now + dt * (n + 1) for n in range(plan.frames)],
         trajectories=plan.trajectories,
         members=None if members is None else range(members),
@@ -220,11 +219,10 @@ def _template(plan: Plan, initial: xr.Dataset, members: int | None) -> xr.Datase
 
 def _fingerprint(plan: Plan, members: int | None) -> dict[str, Any]:
     """What makes this run the same run."""
-    box, conditions = plan.conditions.domain, plan.conditions
-    assert isinstance(box, Box)
+    conditions = plan.conditions
     digest = hashlib.sha256(plan.past.contiguous().numpy().tobytes())
     digest.update(b"".join(v.numpy().tobytes() for v in (conditions.parameters, conditions.time, conditions.dt)))
-    digest.update(json.dumps([box.to_json(), conditions.names]).encode())
+    digest.update(json.dumps([describe(conditions.domain), conditions.names]).encode())
     return {
         **identity(plan.step),
         "initial state": digest.hexdigest()[:16],

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from surrogates.domains import Box
+from surrogates.domains.layout import AnyDomain, same
 from surrogates.errors import nearest
 from surrogates.interchange import LEAD, TIME, TRAJECTORY, domain_of, fields_of, trajectories_of
 
@@ -32,9 +32,9 @@ def aligned(forecast: xr.Dataset, truth: xr.Dataset) -> tuple[xr.Dataset, xr.Dat
     return forecast.isel({TIME: rows}), truth.isel({TIME: columns})
 
 
-def check_same_domain(forecast: Box, truth: Box) -> None:
+def check_same_domain(forecast: AnyDomain, truth: AnyDomain) -> None:
     """Raise ValueError unless both lie on one grid."""
-    if forecast != truth:
+    if not same(forecast, truth):
         raise ValueError(
             f"the forecast lies on {forecast} but the truth on {truth}; bring one to the grid of the other, for instance with Box.resample"
         )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from math import prod
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -11,11 +14,15 @@ from torch import Tensor, nn
 
 from surrogates import Surrogate, simulate
 from surrogates.contracts import Conditions
-from surrogates.domains import Box
+from surrogates.domains import Box, Mesh, Sphere
+from surrogates.domains.layout import same
 from surrogates.fields import Field, Fields
-from surrogates.interchange import domain_of, fields_of
+from surrogates.interchange import domain_of, fields_of, to_xarray
 from surrogates.noise import SeededNoise
 from surrogates.rollout import rollout
+
+SPHERE = Sphere((4, 6), north_first=False)
+MESH = Mesh.from_cells([[0, 0], [1, 0], [1, 1], [0, 1]], [[0, 1, 2], [0, 2, 3]])
 
 
 def test_a_forecast_is_the_rollout_of_its_step() -> None:
@@ -215,3 +222,18 @@ def _with_inputs(fields: Fields) -> Walk:
 
 def _without(dataset: xr.Dataset, key: str) -> xr.Dataset:
     return xr.Dataset(dataset.data_vars, dataset.coords, {k: v for k, v in dataset.attrs.items() if k != key})
+
+
+# -- other domains -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("domain", [pytest.param(SPHERE, id="sphere"), pytest.param(MESH, id="mesh")])
+def test_a_forecast_on_a_sphere_or_a_mesh_resumes_on_it(tmp_path: Path, domain: Sphere | Mesh) -> None:
+    u = torch.linspace(-1, 1, 2 * prod(domain.shape)).reshape(2, 1, 1, *domain.shape)
+    start = to_xarray(u, U, domain, time=[0.0], trajectories=[0, 1], attrs={"dt": 1.0})
+    held = simulate(Walk(), start, 5, members=2, seed=3)
+    streamed = simulate(Walk(), start, 5, members=2, seed=3, out=tmp_path / "f", chunk=2)
+    assert same(domain_of(streamed), domain) and streamed["u"].dims == held["u"].dims
+    assert np.array_equal(streamed["u"].values, held["u"].values)
+    alone = simulate(Walk(), start.isel(trajectory=[1]), 5, members=2, seed=3)
+    assert np.array_equal(alone["u"].values[0], held["u"].values[1])

@@ -1,0 +1,117 @@
+"""A domain as a Dataset holds it: coordinates with CF names and units, and a line of JSON that tells the rest.
+
+    Box      x, y, z: one coordinate an axis, in the units of the box
+    Sphere   lat, lon in degrees_north, degrees_east (CF conventions 4.1, 4.2); either way up
+    Mesh     dim node with coordinates x, y, z; edges, cells, measure, markers and member are variables `mesh_*`, since JSON of a large
+             mesh does not fit an attribute (HDF5 takes 64 KiB); `mesh` names them as UGRID does
+
+Sources: https://cfconventions.org/cf-conventions/cf-conventions.html, https://ugrid-conventions.github.io/ugrid-conventions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from surrogates.domains.box import AXES, Box
+from surrogates.domains.mesh import Mesh
+from surrogates.domains.sphere import Sphere
+
+AnyDomain = Box | Mesh | Sphere
+NODE, MESH = "node", "mesh"
+SPACE = (*AXES, "lat", "lon", NODE)
+"""Every dim that may be one of space."""
+_PARTS = {"edges": ("end", "edge"), "measure": (NODE,), "cells": ("cell", "corner"), "markers": (NODE,), "member": (NODE,)}
+_CONNECTIVITY = {2: "edge_node_connectivity", 3: "face_node_connectivity", 4: "volume_node_connectivity"}
+
+
+def same(one: AnyDomain, other: AnyDomain) -> bool:
+    """Whether both are the same geometry, meshes node for node."""
+    if isinstance(one, Mesh) and isinstance(other, Mesh):
+        pairs = [(getattr(one, part), getattr(other, part)) for part in ("points", *_PARTS)]
+        return entry(one) == entry(other) and all(a is b is None or (a is not None and b is not None and a.equal(b)) for a, b in pairs)
+    return one == other
+
+
+def axes(domain: AnyDomain) -> tuple[str, ...]:
+    """The dims of a field on it."""
+    return (NODE,) if isinstance(domain, Mesh) else domain.axes
+
+
+def coords(domain: AnyDomain) -> dict[str, tuple[Any, ...]]:
+    """(dims, values, attributes) of every coordinate."""
+    if isinstance(domain, Mesh):
+        return _of_mesh(domain)
+    values = [domain.coordinate(a).numpy() for a in range(domain.dim)]
+    if isinstance(domain, Sphere):
+        lat = {"units": "degrees_north", "standard_name": "latitude", "axis": "Y"}
+        lon = {"units": "degrees_east", "standard_name": "longitude", "axis": "X"}
+        return {"lat": ("lat", values[0], lat), "lon": ("lon", values[1], lon)}
+    return {name: (name, v, {"units": domain.units, "axis": name.upper()}) for name, v in zip(domain.axes, values, strict=True)}
+
+
+def _of_mesh(m: Mesh) -> dict[str, tuple[Any, ...]]:
+    points = m.points.cpu().numpy()
+    out: dict[str, tuple[Any, ...]] = {AXES[a]: (NODE, points[:, a], {"units": m.units}) for a in range(m.dim)}
+    for part, dims in _PARTS.items():
+        value = getattr(m, part)
+        if value is not None:
+            out[f"{MESH}_{part}"] = (dims, value.cpu().numpy(), {"start_index": 0} if part in ("edges", "cells") else {})
+    topology = {"cf_role": "mesh_topology", "topology_dimension": m.dim, "node_coordinates": " ".join(AXES[: m.dim])}
+    if m.cells is not None:
+        topology[_CONNECTIVITY[m.cells.shape[1]]] = f"{MESH}_cells"
+    out[MESH] = ((), np.int32(0), topology)
+    return out
+
+
+def entry(domain: AnyDomain) -> dict[str, Any]:
+    """What JSON holds beside the coordinates: of a mesh only what is no array."""
+    if not isinstance(domain, Mesh):
+        return domain.to_json()
+    plain = {"names": list(domain.names), "members": domain.members, "periods": list(domain.periods), "units": domain.units}
+    return {"type": "mesh", "nodes": domain.shape[0], **plain}
+
+
+def read(stored: Mapping[str, Any], sizes: Mapping[str, int], held: Mapping[str, NDArray[Any]]) -> AnyDomain:
+    """The domain of an `entry`, checked against the sizes of dims and the coordinates beside it.
+
+    Raises ValueError where they contradict each other, for an unknown type, and where arrays of a mesh are missing.
+    """
+    kind = stored.get("type")
+    if kind == "mesh":
+        return _read_mesh(stored, sizes, held)
+    if kind not in ("box", "sphere"):
+        raise ValueError(f"the attribute 'domain' has type {kind!r}; write one of 'box', 'sphere', 'mesh'")
+    domain: Box | Sphere = Box.from_json(stored) if kind == "box" else Sphere.from_json(stored)
+    shape = tuple(int(sizes[a]) for a in domain.axes if a in sizes)
+    if shape != domain.shape:
+        raise ValueError(f"the Dataset has grid {shape} but its attribute 'domain' says {domain.shape}; was it cropped or thinned?")
+    if isinstance(domain, Sphere) and "lat" in held and domain.shape[0] > 1:
+        domain = replace(domain, north_first=bool(held["lat"][0] > held["lat"][-1]))  # `sortby("lat")` turns it over
+    for axis, name in enumerate(domain.axes):
+        size = domain.lengths[axis] if isinstance(domain, Box) else 180.0
+        if name in held and not np.allclose(held[name], domain.coordinate(axis).numpy(), rtol=1e-5, atol=1e-6 * size):
+            raise ValueError(f"coordinate {name!r} does not lie where the Dataset's 'domain' says: {domain.to_json()}")
+    return domain
+
+
+def _read_mesh(stored: Mapping[str, Any], sizes: Mapping[str, int], held: Mapping[str, NDArray[Any]]) -> Mesh:
+    if sizes.get(NODE) != stored.get("nodes"):
+        raise ValueError(
+            f"the Dataset has {sizes.get(NODE, 'no')} nodes but its attribute 'domain' says {stored.get('nodes')}; "
+            "was it cropped or thinned?"
+        )
+    names = [AXES[a] for a in range(len(stored["periods"]))]
+    needed = [*names, *(f"{MESH}_{part}" for part in _PARTS if part != "cells")]
+    missing = [n for n in needed if n not in held]
+    if missing:
+        raise ValueError(f"the Dataset lacks the variables {', '.join(missing)} of its mesh; keep them when variables are dropped")
+    parts: dict[str, Any] = {part: torch.from_numpy(np.array(held[f"{MESH}_{part}"])) for part in _PARTS if f"{MESH}_{part}" in held}
+    points = torch.from_numpy(np.stack([held[n] for n in names], 1).astype(np.float64))
+    plain = {"names": tuple(stored["names"]), "members": stored["members"], "periods": tuple(stored["periods"]), "units": stored["units"]}
+    return Mesh(points, **parts, **plain)
