@@ -32,7 +32,7 @@ from torch import Tensor
 from surrogates.contracts import Conditions, Noise
 from surrogates.pde.burgers import Burgers
 from surrogates.pde.etd import Scheme, etdrk4, phi
-from surrogates.pde.spectral import Constant, Parameters, Plan
+from surrogates.pde.exponential import Constant, Parameters, Plan
 from surrogates.record import recorded
 
 

@@ -14,8 +14,8 @@ from jaxtyping import Float, Inexact
 from torch import Tensor
 
 from surrogates.pde.etd import Scheme, etdrk4
+from surrogates.pde.exponential import Constant, Parameters
 from surrogates.pde.line import Line
-from surrogates.pde.spectral import Constant, Parameters
 from surrogates.record import recorded
 
 

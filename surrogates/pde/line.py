@@ -16,8 +16,9 @@ from torch import Tensor
 from surrogates.domains import Box
 from surrogates.fields import Field, Fields
 from surrogates.pde.etd import Nonlinear
+from surrogates.pde.exponential import Parameters
 from surrogates.pde.initial import scalar
-from surrogates.pde.spectral import Parameters, Spectral, column, cutoff
+from surrogates.pde.spectral import Spectral, column, cutoff
 
 
 class Line(Spectral):

@@ -21,7 +21,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from surrogates.contracts import Conditions
-from surrogates.pde.spectral import Spectral, shared
+from surrogates.pde.exponential import shared
+from surrogates.pde.spectral import Spectral
 
 Tendency = Callable[[Tensor], Tensor]
 Rule = Callable[[Tendency, Tensor, Tensor], Tensor]

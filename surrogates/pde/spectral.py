@@ -1,54 +1,32 @@
 """Pseudo-spectral solvers on periodic boxes: u_t = L u + N(u), L diagonal in Fourier space, N made of products on the grid.
 
 Of n grid points the modes |k| <= K = (n - 1)//3 are carried: products of two of them alias only onto modes above K, which are cut
-(the 2/3 rule; Orszag, J. Atmos. Sci. 28 (1971) 1074). An equation says its L and N in one method, `terms`; what time scheme
-advances them is a function (`surrogates.pde.etd`). A frame of length dt is made of ceil(dt / max_dt) equal substeps.
+(the 2/3 rule; Orszag, J. Atmos. Sci. 28 (1971) 1074). How they advance in time is said in `surrogates.pde.exponential`.
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import ClassVar, TypeAlias
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 import torch
-from jaxtyping import Complex, Float, Int64
+from jaxtyping import Complex, Float
 from torch import Tensor
 
-from surrogates.contracts import Conditions, Noise, State
+from surrogates.contracts import Conditions
 from surrogates.domains import Box
-from surrogates.fields import Fields
-from surrogates.pde.etd import Advance, Nonlinear, Scheme
-
-Parameters: TypeAlias = Mapping[str, Tensor]  # float64, (B,) or (1,)
-Constant: TypeAlias = float | int | None
+from surrogates.pde.etd import Scheme
+from surrogates.pde.exponential import Constant, Exponential
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What advances some rows of a batch by one frame; `index` None means all of them."""
-
-    index: Tensor | None
-    substeps: int
-    advance: Advance
-    nonlinear: Nonlinear
-
-
-class Spectral(ABC):
-    """A truth solver as a `Step`, batched over rows, differentiable, on any device.
-
-    `resolution` is the solver's own grid (None: that of the data), `max_dt` its longest substep, `dtype` the precision it works and
-    answers in (None: that of the data; make truth in float64). Coefficients of the equation are read a row at a time from
-    `conditions.parameter(name)`; those that conditions lack come from the constructor.
+class Spectral(Exponential[Box]):
+    """A truth solver on a periodic box of `dim` axes. `resolution` is the solver's own grid (None: that of the data).
 
     State: `spectrum` (B, F, *K) complex, norm "forward", and `step`, the number of calls made.
     """
 
-    fields: ClassVar[Fields]
     dim: ClassVar[int]
-    history = 1
-    bundle = 1
 
     def __init__(
         self,
@@ -58,24 +36,10 @@ class Spectral(ABC):
         dtype: torch.dtype | str | None,
         parameters: Mapping[str, Constant],
     ) -> None:
-        if not max_dt > 0:
-            raise ValueError(f"max_dt must be positive, got {max_dt}")
+        super().__init__(max_dt, scheme, dtype, parameters)
         self.resolution = (resolution,) * self.dim if isinstance(resolution, int) else None if resolution is None else tuple(resolution)
         if self.resolution is not None and len(self.resolution) != self.dim:
             raise ValueError(f"resolution {self.resolution} needs {self.dim} entries, or one number for all axes")
-        self.max_dt = float(max_dt)
-        self.scheme = scheme
-        self.dtype = getattr(torch, dtype, dtype) if isinstance(dtype, str) else dtype
-        if self.dtype not in (None, torch.float32, torch.float64):
-            raise ValueError(f"dtype must be 'float32', 'float64' or None, got {dtype!r}")
-        self.constants = dict(parameters)
-        self._plans: list[tuple[Hashable, Tensor, Tensor, list[Plan]]] = []
-
-    # -- what an equation says ---------------------------------------------------------------------------------
-
-    @abstractmethod
-    def terms(self, box: Box, p: Parameters, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Nonlinear]:
-        """L in double precision, (B | 1, F, *K), and N on spectra of complex `dtype`."""
 
     @abstractmethod
     def encode(self, u: Float[Tensor, "B C *Y"], box: Box) -> Complex[Tensor, "B F *K"]:
@@ -91,50 +55,20 @@ class Spectral(ABC):
     ) -> Float[Tensor, "B C *X"]:
         """Random initial states, float64: the same for a trajectory in any batch and at any resolution."""
 
-    # -- what makes it a Step ----------------------------------------------------------------------------------
+    # -- what the modes are ------------------------------------------------------------------------------------
 
-    @property
-    def inputs(self) -> Fields:
-        return self.fields
+    def grid(self, conditions: Conditions) -> Box:
+        return self.box(conditions)
 
-    @property
-    def outputs(self) -> Fields:
-        return self.fields
+    def analysed(self, u: Float[Tensor, "B C *Y"], here: Box, box: Box) -> Complex[Tensor, "B F *K"]:
+        return self.encode(u, box)
 
-    def begin(self, past: Float[Tensor, "B H C *X"], conditions: Conditions) -> State:
-        """The spectrum of the last frame. Raises ValueError for other channels, another grid or walls."""
-        box = self.box(conditions)
-        if past.shape[2] != self.fields.count:
-            raise ValueError(
-                f"past has {past.shape[2]} channels but {type(self).__name__} takes {self.fields.count}: {self.fields.channels}"
-            )
-        frame = past[:, -1].to(self.dtype or past.dtype)
-        domain = conditions.domain
-        assert isinstance(domain, Box)
-        domain.check(frame)
-        return {"spectrum": self.encode(frame, box), "step": torch.zeros((), dtype=torch.int64)}
+    def synthesised(self, spectrum: Complex[Tensor, "B F *K"], box: Box, there: Box) -> Float[Tensor, "B C *Y"]:
+        return self.decode(spectrum, box, there.shape)
 
-    def __call__(self, state: State, conditions: Conditions, noise: Noise | None = None) -> tuple[Float[Tensor, "B 1 C *X"], State]:
-        """One frame, `conditions.dt` later; `noise` is for equations that are driven by it."""
-        box, w = self.box(conditions), state["spectrum"]
-        for plan in self.plan(conditions, box, w):
-            part = self.through(plan, w, int(state["step"]), conditions, noise)
-            w = part if plan.index is None else w.index_copy(0, plan.index, part)
-        u = self.decode(w, box, conditions.domain.shape)
-        return u.unsqueeze(1), {**state, "spectrum": w, "step": state["step"] + 1}
-
-    def through(
-        self, plan: Plan, w: Complex[Tensor, "B F *K"], step: int, conditions: Conditions, noise: Noise | None
-    ) -> Complex[Tensor, "R F *K"]:
-        """The rows of a plan, one frame later."""
-        part = w if plan.index is None else w[plan.index]
-        for _ in range(plan.substeps):
-            part = plan.advance(part, plan.nonlinear)
-        return part
-
-    def substeps(self, dt: Float[Tensor, " B"]) -> Int64[Tensor, " B"]:
-        """How many substeps a frame of length dt takes."""
-        return torch.ceil(dt / self.max_dt * (1 - 1e-12)).long()  # 2.1/.7 is a little more than 3 in floating point
+    def resample(self, u: Float[Tensor, "B C *Y"], here: Box, there: Box) -> Float[Tensor, "B C *Z"]:
+        """The same state on another grid of the same box."""
+        return here.resample(u, there.shape)
 
     def box(self, conditions: Conditions) -> Box:
         """The domain at the solver's resolution. Raises ValueError where it is no periodic box of the right dimension, or too coarse."""
@@ -145,74 +79,6 @@ class Spectral(ABC):
         if min(box.shape) < 4:
             raise ValueError(f"{name} at {box.shape} carries no mode but the mean: after the 2/3 rule n points hold |k| <= (n - 1)//3")
         return box
-
-    def parameters(self, conditions: Conditions) -> Parameters:
-        """Every coefficient, float64, one a row. Raises KeyError for one given nowhere, ValueError for a negative or non-finite one."""
-        out = {}
-        for name, constant in self.constants.items():
-            if name in conditions.names:
-                value = conditions.parameter(name).double()
-            elif constant is not None:
-                value = torch.full((1,), constant, dtype=torch.float64, device=conditions.parameters.device)
-            else:
-                raise KeyError(
-                    f"{type(self).__name__} needs {name!r}: the conditions name {conditions.names}; "
-                    f"pass it with the initial state, or as {type(self).__name__}({name}=...)"
-                )
-            bad = ~(value >= 0) | value.isinf()
-            if bad.any():
-                raise ValueError(f"{name} must be finite and >= 0, got {value[bad].tolist()} in rows {bad.nonzero().flatten().tolist()}")
-            out[name] = value
-        return out
-
-    def __getstate__(self) -> dict[str, object]:
-        return {**self.__dict__, "_plans": []}  # functions made here cannot be sent to another process
-
-    # -- coefficients, made once for (parameters, dt, grid) -----------------------------------------------------
-
-    def plan(self, conditions: Conditions, box: Box, w: Tensor) -> list[Plan]:
-        """The plans for these conditions: remembered, unless gradients flow to the parameters."""
-        if conditions.parameters.requires_grad:
-            return self.make_plan(conditions, box, w)
-        key = (box, w.shape[1:], w.dtype, w.device, conditions.names)
-        for known, dt, p, plans in self._plans:
-            if known == key and same(dt, conditions.dt) and same(p, conditions.parameters):
-                return plans
-        with torch.inference_mode(False), torch.no_grad():
-            plans = self.make_plan(conditions, box, w)
-        kept = (key, conditions.dt.clone(), conditions.parameters.clone(), plans)
-        self._plans = [kept, *self._plans[:3]]
-        return plans
-
-    def make_plan(self, conditions: Conditions, box: Box, w: Tensor) -> list[Plan]:
-        """One plan for each number of substeps that rows ask for, so that no row depends on its neighbours."""
-        p, dt = self.parameters(conditions), conditions.dt.cpu()
-        if not (dt > 0).all():
-            raise ValueError(f"dt must be positive, got {dt.tolist()}")
-        counts = self.substeps(dt)
-        plans = []
-        for n in sorted(set(counts.tolist())):
-            index = (counts == n).nonzero().flatten()
-            everyone = len(index) == len(counts)
-            q = p if everyone else {name: v if len(v) == 1 else v[index.to(v.device)] for name, v in p.items()}
-            L, N = self.terms(box, {name: shared(v) for name, v in q.items()}, w.dtype, w.device)
-            if L.shape[1:] != w.shape[1:]:
-                raise ValueError(
-                    f"a state on {tuple(w.shape[1:])} modes was begun with another grid than {box.shape}, whose solver carries "
-                    f"{tuple(L.shape[1:])}; begin again, or give the solver a resolution of its own"
-                )
-            advance = self.scheme(L, shared(dt[index] / n), w.dtype)
-            plans.append(Plan(None if everyone else index.to(w.device), n, advance, N))
-        return plans
-
-
-def shared(values: Float[Tensor, " B"]) -> Float[Tensor, " R"]:
-    """One value where all rows agree (coefficients are then made and read once), else all of them."""
-    return values[:1] if not values.requires_grad and bool((values == values[:1]).all()) else values
-
-
-def same(a: Tensor, b: Tensor) -> bool:
-    return a.shape == b.shape and a.device == b.device and a.dtype == b.dtype and torch.equal(a, b)
 
 
 def column(values: Float[Tensor, " R"], like: Tensor) -> Tensor:

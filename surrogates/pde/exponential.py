@@ -1,0 +1,192 @@
+"""Solvers of u_t = L u + N(u), L diagonal in the modes of a domain, as `Step`s: what periodic boxes and the sphere share.
+
+An equation says its L and N in one method, `terms`, and how fields become modes and modes fields; what time scheme advances them is a
+function (`surrogates.pde.etd`). A frame of length dt is made of ceil(dt / max_dt) equal substeps. A scheme of one step needs no start and
+keeps nothing but the modes, so that a run does not depend on how often its frames are taken.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Generic, TypeAlias, TypeVar
+
+import torch
+from jaxtyping import Complex, Float, Int64
+from torch import Tensor
+
+from surrogates.contracts import Conditions, Noise, State
+from surrogates.domains import Box, Sphere
+from surrogates.fields import Fields
+from surrogates.pde.etd import Advance, Nonlinear, Scheme
+
+D = TypeVar("D", Box, Sphere)
+Parameters: TypeAlias = Mapping[str, Tensor]  # float64, (B,) or (1,)
+Constant: TypeAlias = float | int | None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What advances some rows of a batch by one frame; `index` None means all of them."""
+
+    index: Tensor | None
+    substeps: int
+    advance: Advance
+    nonlinear: Nonlinear
+
+
+class Exponential(ABC, Generic[D]):
+    """A truth solver as a `Step`, batched over rows, differentiable, on any device.
+
+    `max_dt` is its longest substep, `dtype` the precision it works and answers in (None: that of the data; make truth in float64).
+    Coefficients of the equation are read a row at a time from `conditions.parameter(name)`; those that conditions lack come from the
+    constructor.
+
+    State: `spectrum` (B, F, *K) complex, and `step`, the number of calls made.
+    """
+
+    fields: ClassVar[Fields]
+    history = 1
+    bundle = 1
+
+    def __init__(self, max_dt: float, scheme: Scheme, dtype: torch.dtype | str | None, parameters: Mapping[str, Constant]) -> None:
+        if not max_dt > 0:
+            raise ValueError(f"max_dt must be positive, got {max_dt}")
+        self.max_dt = float(max_dt)
+        self.scheme = scheme
+        self.dtype = getattr(torch, dtype, dtype) if isinstance(dtype, str) else dtype
+        if self.dtype not in (None, torch.float32, torch.float64):
+            raise ValueError(f"dtype must be 'float32', 'float64' or None, got {dtype!r}")
+        self.constants = dict(parameters)
+        self._plans: list[tuple[Hashable, Tensor, Tensor, list[Plan]]] = []
+
+    # -- what an equation says ---------------------------------------------------------------------------------
+
+    @abstractmethod
+    def grid(self, conditions: Conditions) -> D:
+        """The solver's own grid. Raises ValueError for a domain that it cannot work on."""
+
+    @abstractmethod
+    def terms(self, box: D, p: Parameters, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Nonlinear]:
+        """L in double precision, (B | 1, F, *K), and N on spectra of complex `dtype`, for a solver on the grid `box`."""
+
+    @abstractmethod
+    def analysed(self, u: Float[Tensor, "B C *Y"], here: D, box: D) -> Complex[Tensor, "B F *K"]:
+        """The state's spectrum, for a solver on `box`, of physical fields on the grid `here`."""
+
+    @abstractmethod
+    def synthesised(self, spectrum: Complex[Tensor, "B F *K"], box: D, there: D) -> Float[Tensor, "B C *Y"]:
+        """Physical fields on the grid `there` from the state's spectrum on `box`."""
+
+    # -- what makes it a Step ----------------------------------------------------------------------------------
+
+    @property
+    def inputs(self) -> Fields:
+        return self.fields
+
+    @property
+    def outputs(self) -> Fields:
+        return self.fields
+
+    def begin(self, past: Float[Tensor, "B H C *X"], conditions: Conditions) -> State:
+        """The spectrum of the last frame. Raises ValueError for other channels, another domain or another grid."""
+        box = self.grid(conditions)
+        if past.shape[2] != self.fields.count:
+            raise ValueError(
+                f"past has {past.shape[2]} channels but {type(self).__name__} takes {self.fields.count}: {self.fields.channels}"
+            )
+        frame = past[:, -1].to(self.dtype or past.dtype)
+        domain: D = conditions.domain  # type: ignore[assignment]
+        domain.check(frame)
+        return {"spectrum": self.analysed(frame, domain, box), "step": torch.zeros((), dtype=torch.int64)}
+
+    def __call__(self, state: State, conditions: Conditions, noise: Noise | None = None) -> tuple[Float[Tensor, "B 1 C *X"], State]:
+        """One frame, `conditions.dt` later; `noise` is for equations that are driven by it."""
+        box, w = self.grid(conditions), state["spectrum"]
+        for plan in self.plan(conditions, box, w):
+            part = self.through(plan, w, int(state["step"]), conditions, noise)
+            w = part if plan.index is None else w.index_copy(0, plan.index, part)
+        u = self.synthesised(w, box, conditions.domain)  # type: ignore[arg-type]
+        return u.unsqueeze(1), {**state, "spectrum": w, "step": state["step"] + 1}
+
+    def through(
+        self, plan: Plan, w: Complex[Tensor, "B F *K"], step: int, conditions: Conditions, noise: Noise | None
+    ) -> Complex[Tensor, "R F *K"]:
+        """The rows of a plan, one frame later."""
+        part = w if plan.index is None else w[plan.index]
+        for _ in range(plan.substeps):
+            part = plan.advance(part, plan.nonlinear)
+        return part
+
+    def substeps(self, dt: Float[Tensor, " B"]) -> Int64[Tensor, " B"]:
+        """How many substeps a frame of length dt takes."""
+        return torch.ceil(dt / self.max_dt * (1 - 1e-12)).long()  # 2.1/.7 is a little more than 3 in floating point
+
+    def parameters(self, conditions: Conditions) -> Parameters:
+        """Every coefficient, float64, one a row. Raises KeyError for one given nowhere, ValueError for a negative or non-finite one."""
+        out = {}
+        for name, constant in self.constants.items():
+            if name in conditions.names:
+                value = conditions.parameter(name).double()
+            elif constant is not None:
+                value = torch.full((1,), constant, dtype=torch.float64, device=conditions.parameters.device)
+            else:
+                raise KeyError(
+                    f"{type(self).__name__} needs {name!r}: the conditions name {conditions.names}; "
+                    f"pass it with the initial state, or as {type(self).__name__}({name}=...)"
+                )
+            bad = ~(value >= 0) | value.isinf()
+            if bad.any():
+                raise ValueError(f"{name} must be finite and >= 0, got {value[bad].tolist()} in rows {bad.nonzero().flatten().tolist()}")
+            out[name] = value
+        return out
+
+    def __getstate__(self) -> dict[str, object]:
+        return {**self.__dict__, "_plans": []}  # functions made here cannot be sent to another process
+
+    # -- coefficients, made once for (parameters, dt, grid) -----------------------------------------------------
+
+    def plan(self, conditions: Conditions, box: D, w: Tensor) -> list[Plan]:
+        """The plans for these conditions: remembered, unless gradients flow to the parameters."""
+        if conditions.parameters.requires_grad:
+            return self.make_plan(conditions, box, w)
+        key = (box, w.shape[1:], w.dtype, w.device, conditions.names)
+        for known, dt, p, plans in self._plans:
+            if known == key and same(dt, conditions.dt) and same(p, conditions.parameters):
+                return plans
+        with torch.inference_mode(False), torch.no_grad():
+            plans = self.make_plan(conditions, box, w)
+        kept = (key, conditions.dt.clone(), conditions.parameters.clone(), plans)
+        self._plans = [kept, *self._plans[:3]]
+        return plans
+
+    def make_plan(self, conditions: Conditions, box: D, w: Tensor) -> list[Plan]:
+        """One plan for each number of substeps that rows ask for, so that no row depends on its neighbours."""
+        p, dt = self.parameters(conditions), conditions.dt.cpu()
+        if not (dt > 0).all():
+            raise ValueError(f"dt must be positive, got {dt.tolist()}")
+        counts = self.substeps(dt)
+        plans = []
+        for n in sorted(set(counts.tolist())):
+            index = (counts == n).nonzero().flatten()
+            everyone = len(index) == len(counts)
+            q = p if everyone else {name: v if len(v) == 1 else v[index.to(v.device)] for name, v in p.items()}
+            L, N = self.terms(box, {name: shared(v) for name, v in q.items()}, w.dtype, w.device)
+            if L.shape[1:] != w.shape[1:]:
+                raise ValueError(
+                    f"a state on {tuple(w.shape[1:])} modes was begun with another grid than {box.shape}, whose solver carries "
+                    f"{tuple(L.shape[1:])}; begin again, or give the solver a resolution of its own"
+                )
+            advance = self.scheme(L, shared(dt[index] / n), w.dtype)
+            plans.append(Plan(None if everyone else index.to(w.device), n, advance, N))
+        return plans
+
+
+def shared(values: Float[Tensor, " B"]) -> Float[Tensor, " R"]:
+    """One value where all rows agree (coefficients are then made and read once), else all of them."""
+    return values[:1] if not values.requires_grad and bool((values == values[:1]).all()) else values
+
+
+def same(a: Tensor, b: Tensor) -> bool:
+    return a.shape == b.shape and a.device == b.device and a.dtype == b.dtype and torch.equal(a, b)
