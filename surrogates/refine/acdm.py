@@ -56,7 +56,7 @@ class ACDM(Flow):
         steps: int = 20,
     ) -> None:
         super().__init__(operator, channels, path)
-        del self.inflation
+        self.register_buffer("inflation", None)
         if path.ends(1.0)[0] < 1e-6:
             raise ValueError(f"{path} ends in pure noise, from which a prediction of noise tells no state; write LinearBetas(20)")
         self.schedule, self.sampler, self.steps = schedule, sampler, steps

@@ -27,6 +27,7 @@ from surrogates.refine.conditioning import at_level, check_channels, conditioned
 from surrogates.refine.coupling import INDEPENDENT, Coupling
 from surrogates.refine.features import features
 from surrogates.refine.flow import FRESH_DRAW, TIME_DRAW, Flow
+from surrogates.refine.noise_levels import check_noise_levels
 from surrogates.refine.path import LINEAR, Path
 from surrogates.refine.prediction import VELOCITY, Prediction, Velocity, check_start
 from surrogates.refine.samplers import Sampler, euler, evaluations, sample
@@ -58,6 +59,7 @@ class FlowMatching(Flow):
     ) -> None:
         super().__init__(operator, channels, path, source, coupling)
         check_start(prediction, path)
+        check_noise_levels(schedule, path)
         self.schedule, self.prediction, self.weighting, self.sampler, self.steps = schedule, prediction, weighting, sampler, steps
         schedule.levels(steps)
 

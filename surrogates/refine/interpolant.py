@@ -60,7 +60,7 @@ class StochasticInterpolant(Flow):
         steps: int = 4,
     ) -> None:
         super().__init__(operator, channels, source=source)
-        del self.inflation
+        self.register_buffer("inflation", None)
         if getattr(source, "std", None) != 0:
             raise ValueError(f"a bridge brings its own noise, from a state that is known; write PreviousSource(std=0.0), not {source}")
         if steps < 1 + bridge.departs_blindly:

@@ -20,7 +20,8 @@ from torch import Tensor
 from surrogates.contracts import Draws
 from surrogates.noise import uniform
 from surrogates.record import recorded
-from surrogates.refine.schedule import check_steps
+from surrogates.refine.path import Path, VarianceExploding
+from surrogates.refine.schedule import Given, Schedule, check_steps
 
 
 @recorded
@@ -52,6 +53,19 @@ class Karras:
 
     def trains(self, s: float) -> bool:
         return self.sigma_min / self.sigma_max * (1 - 1e-9) <= s <= 1
+
+
+def check_noise_levels(schedule: Schedule, path: Path) -> None:
+    """Raise ValueError for a variance-exploding path whose levels are not those of `Karras` with its own sigmas: times that are spread
+    evenly, say, begin at sigma_max and have left out everything that matters by the second."""
+    trained = schedule.trained if isinstance(schedule, Given) else schedule
+    if not isinstance(path, VarianceExploding):
+        return
+    if not isinstance(trained, Karras) or trained.sigma_max != path.sigma_max or trained.sigma_min < path.sigma_min:
+        raise ValueError(
+            f"{path} needs levels of its own sigmas but the schedule is {trained}; write `schedule: {{class: Karras, "
+            f"sigma_max: {path.sigma_max:g}, sigma_min: {path.sigma_min:g}}}`, or KarrasLogNormal"
+        )
 
 
 @recorded

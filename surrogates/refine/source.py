@@ -104,8 +104,8 @@ class PreviousSource:
     def frame(self, guess: Tensor | None, previous: Tensor | None, scale: Tensor) -> Frame:
         if previous is None:
             raise ValueError(
-                "PreviousSource starts from the previous state but the context has fewer channels than the state; "
-                "let the context end in the last frame, or write GaussianSource()"
+                "PreviousSource starts from the previous state but the context has fewer channels than what is generated; let the context "
+                "end in as many frames as a bundle has (`data: {history: ...}` at least `bundle`), or write GaussianSource()"
             )
         return Frame(0.0, 1.0, previous, self.std * scale, scale)
 

@@ -48,11 +48,12 @@ def optimal_steps(
 ) -> Given:
     """The schedule of least summed local error for a one-step `refiner.sampler`, among the levels of its schedule with `grid` steps.
 
-    The reference is Heun's method on that grid. Raises ValueError for steps < 1 or beyond the grid.
+    The reference is Heun's method on that grid. Raises ValueError for steps < 1 or beyond the grid, and for a sampler that adds noise.
     """
     check_steps(steps)
     if steps > grid:
         raise ValueError(f"{steps} steps cannot be chosen from a grid of {grid}; make the grid finer")
+    _check_alone(refiner)
     frame = refiner.frame(guess, context)
     flow = refiner.velocity(frame, guess, context, embedding, domain)
     levels = refiner.schedule.levels(grid)
@@ -70,6 +71,18 @@ def optimal_steps(
         costs[i, j] = cost(i, j)
     chosen = least_path(costs.tolist(), steps)
     return Given(tuple(levels[i] for i in chosen), refiner.schedule)
+
+
+def _check_alone(refiner: FlowMatching) -> None:
+    """Raise ValueError for a sampler that draws noise on its way: one step of it has no error of its own to be measured."""
+    levels = refiner.schedule.levels(refiner.steps)
+    try:
+        refiner.sampler(lambda z, s: z, torch.zeros(1, 1, 1), levels, refiner.path, None)
+    except ValueError as error:
+        raise ValueError(
+            f"steps are chosen by the errors of single steps, but {refiner.sampler} draws noise on its way; choose them with "
+            "sampler=euler, heun or ddim, and sample with what you like at those levels"
+        ) from error
 
 
 def _reference(flow: Callable[[Tensor, float], Tensor], z: Tensor, levels: Sequence[float]) -> tuple[list[Tensor], list[Tensor]]:

@@ -83,7 +83,8 @@ def calibrate(
     """Fit `surrogate.coherence` and `surrogate.refiner.inflation` in place, on validation trajectories.
 
     `frames` are rolled out from `starts` times of each trajectory with `members` members. Raises ValueError for a deterministic
-    surrogate, for one member, for trajectories that are too short and where the ensemble is worthless from the first lead on.
+    surrogate, for one member, for a refiner that neither number reaches, for trajectories that are too short and where
+    the ensemble is worthless from the first lead on.
     """
     if surrogate.refiner is None:
         raise ValueError("this surrogate is deterministic: it has no refiner, so there is no ensemble to calibrate")
@@ -93,6 +94,11 @@ def calibrate(
     grid = sorted({float(c) for c in coarse})
     for rho in grid:
         search.settle(rho)
+    if search.inflation is None and len(grid) > 1 and len({t.misfit for t in search.tried}) == 1:
+        raise ValueError(
+            f"a {type(surrogate.refiner).__name__} has no inflation, and the coherence of its source changes nothing: there is nothing to "
+            "calibrate; its spread is what it was trained to be"
+        )
     centre = grid.index(search.best.coherence)
     for neighbour in (centre - 1, centre + 1):
         if 0 <= neighbour < len(grid):

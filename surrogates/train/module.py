@@ -21,6 +21,7 @@ from surrogates.train.build import LawFactory, OperatorFactory, RefinerFactory, 
 from surrogates.train.guesses import cross_fitted
 from surrogates.train.optimiser import Optimiser
 from surrogates.train.strategies import OneStep, Strategy
+from surrogates.train.teachers import check_teacher, taught_by
 from surrogates.train.validation import Rollouts
 
 VALIDATION = 1 << 40  # a step that no training reaches: validation windows always see the same noise
@@ -87,7 +88,11 @@ class Training(LightningModule):
                 if refiner is None or target is not None or parameters is not None:
                     raise ValueError("with `guess`, a refiner is trained (give one), and target and parameters are those of the guess")
                 self.surrogate = refined(data, bundle, guess, operator, refiner, laws, correct_sampling=correct_sampling)
-        self.origins = {k: v for k, v in {"guess": digest(guess), "cross": [digest(f) for f in cross]}.items() if v}
+        teachers = taught_by(refiner)
+        for folder in teachers:
+            check_teacher(folder, self.surrogate)
+        origins = {"guess": digest(guess), "cross": [digest(f) for f in cross], "teachers": [digest(f) for f in teachers]}
+        self.origins = {k: v for k, v in origins.items() if v}
         self._lent = [cross_fitted(cross, self.surrogate, data)] if cross else []  # in a list: not part of this module's weights
 
     # -- training ----------------------------------------------------------------------------------------------

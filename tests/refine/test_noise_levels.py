@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from surrogates.record import construct, describe
-from surrogates.refine import Given, Karras, KarrasLogNormal, LogitNormal, Uniform, VarianceExploding
+from surrogates.refine import FlowMatching, Given, Karras, KarrasLogNormal, LogitNormal, Uniform, VarianceExploding
 from surrogates.refine.features import features, time_of
 
 
@@ -64,3 +64,10 @@ def test_bounds_are_checked():
     for make in (lambda: Karras(1.0, 2.0), lambda: VarianceExploding(1.0, 2.0), lambda: Karras(rho=0.0)):
         with pytest.raises(ValueError, match="sigma_min"):
             make()
+
+
+@pytest.mark.parametrize("schedule", [Uniform(), LogitNormal(), Karras(20.0), Karras(80.0, 1e-3), Given((1.0, 0.5, 0.0), Uniform())])
+def test_an_exploding_path_takes_levels_of_its_own_sigmas_only(schedule):
+    with pytest.raises(ValueError, match="write `schedule: .class: Karras, sigma_max: 80, sigma_min: 0.02"):
+        FlowMatching(torch.nn.Identity(), channels=1, path=VarianceExploding(80.0, 0.02), schedule=schedule, steps=2)
+    FlowMatching(torch.nn.Identity(), channels=1, path=VarianceExploding(80.0, 0.02), schedule=Given((1.0, 0.5, 0.0), Karras()), steps=2)

@@ -17,6 +17,7 @@ from surrogates.refine import (
     MinSNR,
     Preconditioned,
     SourcePrediction,
+    Uniform,
     Unweighted,
     VarianceExploding,
     VariancePreserving,
@@ -102,9 +103,8 @@ def test_leverage_is_the_derivative_of_the_data(prediction, path):
 def test_the_exact_prediction_samples_the_gaussian(prediction, path, gaussian, points, plain):
     """One class, any path and prediction: the exact operator's flow, which is linear in the source."""
     oracle = GaussianVelocity(*gaussian, path, prediction)
-    refiner = FlowMatching(oracle, channels=2, path=path, prediction=prediction, sampler=heun, steps=400).double()
-    if isinstance(path, VarianceExploding):
-        refiner.schedule = Karras()
+    schedule = Karras() if isinstance(path, VarianceExploding) else Uniform()
+    refiner = FlowMatching(oracle, channels=2, path=path, schedule=schedule, prediction=prediction, sampler=heun, steps=400).double()
     context = torch.zeros(3, 0, 8, **F64)
     x = refiner(None, context, None, points(8), plain())
     a, b = path.ends(1.0)  # where a(1) > 0 the source does not know the mean, and the flow carries that on

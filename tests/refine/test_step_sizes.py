@@ -15,6 +15,7 @@ from surrogates.refine.samplers import euler, heun
 from surrogates.refine.schedule import Exponential, Given, Steps, Uniform
 from surrogates.refine.source import GuessSource
 from surrogates.refine.step_sizes import least_path, optimal_steps, read, with_steps, write
+from surrogates.refine.stochastic import Churn, Langevin, ddpm
 
 
 def empty(rows, n=1):
@@ -131,3 +132,10 @@ def test_more_steps_than_the_grid_has_are_refused(gaussian, points, plain):
     for steps, message in ((9, "9 steps cannot be chosen from a grid of 8"), (0, "steps is 0")):
         with pytest.raises(ValueError, match=message):
             optimal_steps(refiner, None, empty(2), None, points(1), plain(), steps=steps, grid=8)
+
+
+@pytest.mark.parametrize("sampler", [ddpm, Langevin(), Churn()], ids=["ddpm", "langevin", "churn"])
+def test_a_sampler_that_adds_noise_has_no_local_error(sampler, gaussian, points, plain):
+    refiner = FlowMatching(GaussianVelocity(*gaussian), channels=2, sampler=sampler)
+    with pytest.raises(ValueError, match="draws noise on its way"):
+        optimal_steps(refiner, None, empty(2), None, points(1), plain(), steps=2)

@@ -100,6 +100,21 @@ def test_an_ensemble_without_skill_is_refused() -> None:
         calibrate(surrogate(100.0), truth(0.0), frames=4, members=2)
 
 
+def test_a_refiner_that_neither_number_reaches_is_refused() -> None:
+    class Fresh(Gaussian):
+        """Draws its noise on the way, and has no inflation."""
+
+        def __init__(self) -> None:
+            super().__init__(SIGMA)
+            self.register_buffer("inflation", None)
+
+        def forward(self, guess, context, embedding, domain, noise, correct=None):  # type: ignore[no-untyped-def]
+            return guess + self.scale * noise(context, draw=2)
+
+    with pytest.raises(ValueError, match="a Fresh has no inflation, .*: there is nothing to calibrate"):
+        calibrate(Surrogate(FIELDS, BOX, DT, operator=Still(), refiner=Fresh()), truth(0.0), frames=6, members=4)
+
+
 def test_members_that_blow_up_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     made = surrogate(SIGMA / 4)
     exact: Callable[..., Tensor] = made.refiner.forward  # type: ignore[union-attr,assignment]

@@ -16,6 +16,7 @@ from surrogates.refine.guidance import EndPoint, Guided
 from surrogates.refine.teacher import without_teacher
 from surrogates.saved import load, save
 from surrogates.train.cli import main
+from surrogates.train.teachers import check_teacher
 
 FILE: dict[str, Any] = {
     "data": {"batch_size": 4, "validation": 4},
@@ -125,6 +126,31 @@ def test_a_teacher_must_be_a_trained_flow(stored: Path, tmp_path: Path) -> None:
     file.write_text(yaml.safe_dump(written("Reflow", {"teacher": str(tmp_path / "nothing")}, {}, stored)))
     with pytest.raises(ValueError, match="model.refiner.teacher: .* is not the folder of a trained surrogate"):
         main(["--config", str(file), "--out", str(tmp_path / "run")])
+
+
+@pytest.mark.parametrize(
+    ("model", "data", "match"),
+    [
+        ({"target": {"class": "Absolute"}}, {}, "generates Tendency but its student Absolute"),
+        ({}, {"history": 2}, "has history=1 but its student has history=2"),
+        ({"guess": {"class": "FNO", "width": 4, "modes": [4], "layers": 1}}, {}, "residual of no guess and its student that of a guess"),
+    ],
+)
+def test_a_teacher_lives_in_the_coordinates_of_its_student(
+    model: dict[str, Any], data: dict[str, Any], match: str, stored: Path, flow: Path, tmp_path: Path
+) -> None:
+    file, told = tmp_path / "file.yaml", written("Reflow", {"teacher": str(flow)}, {}, stored)
+    file.write_text(yaml.safe_dump({**told, "model": {**told["model"], **model}, "data": {**told["data"], **data}}))
+    with pytest.raises(ValueError, match=match):
+        main(["--config", str(file), "--out", str(tmp_path / "run")])
+
+
+def test_a_teacher_of_other_statistics_is_refused(flow: Path) -> None:
+    student = load(flow)
+    check_teacher(str(flow), student)
+    student.normaliser.state_std.mul_(1.01)
+    with pytest.raises(ValueError, match="other statistics than its student"):
+        check_teacher(str(flow), student)
 
 
 @pytest.mark.parametrize("name", ["FlowMatching", "StochasticInterpolant", "DYffusion"])
