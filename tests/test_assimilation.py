@@ -262,6 +262,15 @@ def test_costs_are_counted() -> None:
     assert made.evaluations == 4
 
 
+@pytest.mark.parametrize("hours", [1.0, 1e6])
+def test_readings_are_found_by_their_own_spacing(hours: float) -> None:
+    """Times in seconds since long ago carry errors of their own size."""
+    series = Series(SENSORS, [hours * 0.1, hours * 0.2, hours * 0.3], torch.ones(3, 1))
+    found = lambda t: series(torch.tensor([t], dtype=torch.float64)) is not None  # noqa: E731
+    assert found(hours * 0.2 * (1 + 1e-9)) and not found(hours * 0.25) and not found(hours * 0.2006)
+    assert Series(SENSORS, [hours], torch.ones(1, 1))(torch.tensor([hours * (1 + 1e-8)], dtype=torch.float64)) is not None
+
+
 def test_what_is_refused() -> None:
     guess = Surrogate(FIELDS, BOX, DT, operator=FNO(2, 2, 0, width=8, modes=(3,), layers=1))
     with pytest.raises(TypeError, match="NoneType has none; weigh its samples instead"):

@@ -17,9 +17,10 @@ from surrogates.surrogate import Surrogate
 
 @recorded
 class Reconstruction:
-    """`Strategy`: one frame through the operator and back."""
+    """`Strategy`: one frame through the operator and back. What it trains is no forecast, so validation does not roll it out."""
 
     bundles = 1
+    forecasts = False
 
     def __init__(self) -> None:
         pass

@@ -42,14 +42,15 @@ class Evidence(Protocol):
 class Series:
     """Times of one measurement and what it read then: a function time -> observation for `Observed`.
 
-    times: (K,), physical; values: (K, N), of all rows alike. A frame is observed where its time is one of these to within `tolerance`.
+    times: (K,), physical; values: (K, N), of all rows alike. A frame is observed where its time is one of these to within `tolerance`, in
+    time units: a thousandth of the shortest gap between them unless given (of a single time, a millionth of it or of one).
     Raises ValueError where times and values do not pair up.
     """
 
     measurement: Measurement
     times: Tensor | Sequence[float]
     values: Tensor
-    tolerance: float = 1e-6
+    tolerance: float | None = None
 
     def __post_init__(self) -> None:
         if len(self.times) != len(self.values) or self.values.ndim < 2:
@@ -59,11 +60,16 @@ class Series:
         """The observation at the times of the rows; values of rows without one are NaN."""
         known = torch.as_tensor(self.times, dtype=torch.float64)
         near, which = (time[:, None] - known).abs().min(1)
-        there = near <= self.tolerance
+        there = near <= (self._near(known) if self.tolerance is None else self.tolerance)
         if not bool(there.any()):
             return None
         values = self.values.flatten(1)[which.to(self.values.device)]
         return Observation(self.measurement, values.masked_fill(~there.to(values.device)[:, None], torch.nan))
+
+    @staticmethod
+    def _near(times: Float[Tensor, " K"]) -> float:
+        gaps = times.sort().values.diff()
+        return 1e-3 * float(gaps.min()) if len(gaps) else 1e-6 * max(1.0, float(times.abs()))
 
 
 @dataclass(frozen=True)

@@ -159,15 +159,22 @@ class Training(LightningModule):
     # -- validation --------------------------------------------------------------------------------------------
 
     def scores(self) -> dict[str, float]:
-        """The one-step loss on validation windows, and short rollouts on validation trajectories."""
+        """The one-step loss on validation windows, and short rollouts on validation trajectories; of a strategy that does not train
+        forecasts (`forecasts = False`), its own loss alone."""
+        forecasts = getattr(self.strategy, "forecasts", True)
         total, count = 0.0, 0
         for batch in self.data.val_dataloader():
             noise = SeededNoise(splitmix(self.seed, VALIDATION), batch.windows.tolist(), [0] * len(batch))
             moved = batch.to(self.device)
             first = moved.future[:, : self.surrogate.bundle]
-            total += float(self.surrogate.loss(moved.past, first, moved.conditions, AtStep(noise, 0)).double().sum())
+            if forecasts:
+                loss = self.surrogate.loss(moved.past, first, moved.conditions, AtStep(noise, 0))
+            else:
+                loss = self.strategy(self.surrogate, moved.past, first, moved.conditions, noise, self.global_step)
+            total += float(loss.double().sum())
             count += len(batch)
-        return {"loss": total / count, **self.rollouts.scores(self.surrogate, self.data.truth("valid"))}
+        rollouts = self.rollouts.scores(self.surrogate, self.data.truth("valid")) if forecasts else {}
+        return {"loss": total / count, **rollouts}
 
 
 def digest(folder: str | os.PathLike[str] | None) -> str | None:

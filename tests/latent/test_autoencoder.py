@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -146,6 +147,12 @@ def test_the_error_of_the_round_trip_falls_and_a_run_resumes(splits, tmp_path):
     again = load(tmp_path / "ae")
     for name, value in whole.surrogate.state_dict().items():
         assert torch.equal(again.state_dict()[name], value), name
+
+
+def test_validation_scores_the_round_trip_and_not_a_forecast(splits):
+    run = train(training(splits), steps=2, settings=replace(QUIET, validate_every=2))
+    assert set(run.log.rows["valid"][-1]) - {"step"} == {"loss"}
+    assert run.log.rows["valid"][-1]["loss"] == pytest.approx(error(run.surrogate, splits), rel=1e-5)
 
 
 # -- what does not fit ---------------------------------------------------------------------------------------------
