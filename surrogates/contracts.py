@@ -61,7 +61,8 @@ class Conditions:
     """What surrounds a step: where, when, how far, with which coefficients.
 
     `time` and `dt` are float64 and one per member; `parameters` are physical and named by `names` in order. `forcing` and
-    `boundary` are functions of physical time, so that a bundle, a substep or a variable dt can ask for what it needs.
+    `boundary` are functions of physical time, so that a bundle, a substep or a variable dt can ask for what it needs: from times (G,)
+    to (G, C, *X). One whose rows differ has a method `at_rows(index)`, the function of those rows.
     """
 
     domain: Domain
@@ -92,7 +93,11 @@ class Conditions:
     def rows(self, index: Tensor) -> Conditions:
         """The conditions of the members `index` (repeats allowed: an ensemble repeats each trajectory)."""
         static = None if self.static is None else self.static[index]
-        return replace(self, time=self.time[index], dt=self.dt[index], parameters=self.parameters[index], static=static)
+        forcing, boundary = (f.at_rows(index) if hasattr(f, "at_rows") else f for f in (self.forcing, self.boundary))
+        parameters = self.parameters[index]
+        return replace(
+            self, time=self.time[index], dt=self.dt[index], parameters=parameters, static=static, forcing=forcing, boundary=boundary
+        )
 
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> Conditions:
         """The same on `device`; parameters and static fields in `dtype`, time and dt stay float64 on the CPU."""
@@ -148,6 +153,16 @@ class Constraint(Protocol):
         conditions: Conditions,
         past: Float[Tensor, "B H C *X"] | None = None,
     ) -> Float[Tensor, "B C *X"]: ...
+
+
+@runtime_checkable
+class Head(Protocol):
+    """A law by construction, in place of decode: potentials or fluxes in, the next state out, in physical units.
+
+    Channels that it does not make come back as the last frame has them.
+    """
+
+    def __call__(self, y: Float[Tensor, "B Cy *X"], past: Float[Tensor, "B H C *X"], conditions: Conditions) -> Float[Tensor, "B C *X"]: ...
 
 
 @runtime_checkable
