@@ -1,0 +1,167 @@
+"""Fields known ahead as a function of time: linear between the frames of a Dataset, w f(t_i) + (1 - w) f(t_{i+1}), never beyond them.
+
+What drives a step or lies around it (forcings, boundary values, prescribed parameters) is such a function of physical time, one time a
+row; what does not vary is a static field. Both are told apart by their dims, and picked by name. Only the frames around the times that
+are asked for are read, so a file of any length may lie on the disk.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from jaxtyping import Float
+from torch import Tensor
+
+from surrogates.errors import nearest
+from surrogates.interchange import TIME, TRAJECTORY, trajectories_of
+
+HELD = 16  # frames kept in memory
+
+
+class Series:
+    """Variables of a Dataset, or of a file that xarray opens, as channels: t (G,) -> (G, C, *X) float32.
+
+    Dims are ([trajectory,] time, *axes) with `time` in the units of the forecast's; `axes` are all others in the order of the file, and a
+    variable without any is the same everywhere (`shape` says over what it is spread). Without a dim "trajectory" every row has the same;
+    else `of(trajectories)` picks rows by their ids. Raises ValueError for names that are not there, for a variable that does not vary in
+    time, for times that do not rise or are dates, and, when called, for a time outside the file's.
+    """
+
+    def __init__(self, source: str | os.PathLike[str] | xr.Dataset, names: Sequence[str], shape: Sequence[int] = ()) -> None:
+        self.names, self.shape = tuple(names), tuple(shape)
+        self.dataset = opened(source)
+        self.arguments = {"source": identity_of(source), "names": list(self.names), "shape": list(self.shape)}
+        for name in self.names:
+            if name not in self.dataset:
+                known = sorted(map(str, self.dataset.data_vars))
+                raise ValueError(f"there is no variable {name!r} among {known}{nearest(name, known)}")
+            if TIME not in self.dataset[name].dims:
+                raise ValueError(f"{name!r} has no dim 'time': it is static; pass it as a static field")
+        times = self.dataset[TIME].values
+        if not np.issubdtype(times.dtype, np.number):
+            raise ValueError(f"the times are {times.dtype}; give them as numbers in the time units of the forecast, from the same origin")
+        self.times = torch.from_numpy(np.atleast_1d(times).astype(np.float64))
+        if not bool((self.times.diff() > 0).all()):
+            raise ValueError("the times of a series must rise; sort it with .sortby('time')")
+        self.rows: Tensor | None = None
+        self._frames: OrderedDict[int, Tensor] = OrderedDict()
+
+    def of(self, trajectories: Sequence[int]) -> Series:
+        """The series of these trajectories, a row each. Raises ValueError for an id that the file lacks."""
+        if TRAJECTORY not in self.dataset.dims:
+            return self
+        ids = trajectories_of(self.dataset)
+        missing = sorted(set(trajectories) - set(ids))
+        if missing:
+            raise ValueError(f"the series has no trajectories {missing}; it has {ids}")
+        return self.at_rows(torch.tensor([ids.index(i) for i in trajectories]))
+
+    def at_rows(self, rows: Tensor) -> Series:
+        """The series of rows by their number in the file."""
+        out = Series.__new__(Series)
+        out.__dict__.update(self.__dict__)
+        out.rows = rows if self.rows is None else self.rows[rows]
+        return out
+
+    def __call__(self, t: Float[Tensor, " G"]) -> Float[Tensor, "G C *X"]:
+        """The values at times t, in float64 on the CPU; the result is float32 on the CPU."""
+        first, last = float(self.times[0]), float(self.times[-1])
+        slack = 1e-9 * max(abs(first), abs(last), last - first, 1e-300)
+        when = t.double().cpu()
+        if bool(((when < first - slack) | (when > last + slack)).any()):
+            raise ValueError(
+                f"{', '.join(self.names)} are known from time {first:g} to {last:g} but asked for at {when.min():g} to {when.max():g}; "
+                "give a longer series, or forecast less"
+            )
+        when = when.clamp(first, last)
+        right = torch.searchsorted(self.times, when).clamp(1, max(1, len(self.times) - 1))
+        left = right - 1
+        right = right.clamp(max=len(self.times) - 1)
+        gap = (self.times[right] - self.times[left]).clamp_min(torch.finfo(torch.float64).tiny)
+        weight = ((when - self.times[left]) / gap).clamp(0, 1)
+        a, b = self._gather(left), self._gather(right)
+        w = weight.to(a.dtype).reshape(-1, *(1,) * (a.ndim - 1))
+        return torch.where(w == 0, a, torch.where(w == 1, b, a + w * (b - a)))
+
+    def _gather(self, index: Tensor) -> Float[Tensor, "G C *X"]:
+        """Frame index[g] of row g."""
+        frames = {i: self._frame(i) for i in sorted(set(index.tolist()))}
+        return torch.stack([frames[i][g if len(frames[i]) > 1 else 0] for g, i in enumerate(index.tolist())])
+
+    def _frame(self, i: int) -> Float[Tensor, "R C *X"]:
+        """All rows at frame i, remembered."""
+        if i in self._frames:
+            self._frames.move_to_end(i)
+            whole = self._frames[i]
+        else:
+            whole = values_of(self.dataset.isel({TIME: i}), self.names, self.shape)
+            self._frames[i] = whole
+            while len(self._frames) > HELD:
+                self._frames.popitem(last=False)
+        return whole if self.rows is None or len(whole) == 1 else whole[self.rows]
+
+
+def values_of(dataset: xr.Dataset, names: Sequence[str], shape: Sequence[int] = ()) -> Float[Tensor, "R C *X"]:
+    """Variables without a dim "time" as channels, float32: R trajectories, or one where they have no such dim; numbers fill `shape`."""
+    axes = [d for name in names for d in dataset[name].dims if d != TRAJECTORY]
+    axes = list(dict.fromkeys(axes))
+    grid = [int(dataset.sizes[d]) for d in axes] or list(shape)
+    rows = max((int(dataset[n].sizes.get(TRAJECTORY, 1)) for n in names), default=1)
+    out = []
+    for name in names:
+        array = dataset[name]
+        lead = (TRAJECTORY,) if TRAJECTORY in array.dims else ()
+        own = [d for d in axes if d in array.dims]
+        if own and own != axes:
+            raise ValueError(f"{name!r} lies on {own} but its neighbours on {axes}; broadcast it over the whole grid")
+        values = np.array(array.transpose(*lead, *own).values, np.float32)
+        values = values if lead else values[None]
+        values = values.reshape(len(values), *(grid if own else (1,) * len(grid)))
+        out.append(torch.from_numpy(values).expand(rows, *grid))
+    return torch.stack(out, 1)
+
+
+def opened(source: str | os.PathLike[str] | xr.Dataset) -> xr.Dataset:
+    """A Dataset as it is, a Zarr folder or a file, lazily. Raises ValueError where nothing opens it."""
+    if isinstance(source, xr.Dataset):
+        return source
+    path = os.fspath(source)
+    if not os.path.exists(path):
+        raise ValueError(f"{path}: no such file or folder")
+    try:
+        if os.path.isdir(path):
+            return xr.open_zarr(path, consolidated=False)
+        return xr.open_dataset(path)
+    except Exception as error:
+        raise ValueError(f"xarray cannot open {path} ({error}); pass a Dataset, a Zarr folder or a NetCDF file") from error
+
+
+def identity_of(source: str | os.PathLike[str] | xr.Dataset) -> Any:
+    """What a run knows a source by: its path, or a hash of a Dataset's values."""
+    if not isinstance(source, xr.Dataset):
+        return os.fspath(source)
+    digest = hashlib.sha256(repr(sorted(map(str, source.variables))).encode())
+    for name in sorted(map(str, source.variables)):
+        digest.update(np.ascontiguousarray(source[name].values).tobytes())
+    return f"in memory, sha256 {digest.hexdigest()[:16]}"
+
+
+def function_identity(function: Any) -> Any:
+    """What a run knows a function by: what it records, or its name and a hash of its code."""
+    arguments: Mapping[str, Any] | None = getattr(function, "arguments", None)
+    if arguments is not None:
+        return {type(function).__qualname__: dict(arguments)}
+    code = getattr(function, "__code__", None)
+    if code is None:
+        return repr(type(function))
+    cells = [c.cell_contents for c in getattr(function, "__closure__", None) or ()]
+    plain = [c for c in cells if isinstance(c, int | float | str | bool)]
+    digest = hashlib.sha256(code.co_code + repr((code.co_consts, plain)).encode()).hexdigest()[:16]
+    return f"{function.__module__}.{function.__qualname__} {digest}"
