@@ -78,11 +78,11 @@ def analysis(sphere: Sphere, degrees: int, first: int, last: int) -> Float[Tenso
     out = p.new_empty(*p.shape[:2], n)
     for parity in {first % 2, (first + 1) % 2}:
         rows = slice((parity - first) % 2, None, 2)
-        out[rows] = p[rows] @ _interpolation(sphere, fine, odd=bool(parity))
+        out[rows] = p[rows] @ interpolation(sphere, fine, odd=bool(parity))
     return out
 
 
-def _interpolation(sphere: Sphere, fine: Sphere, *, odd: bool) -> Float[Tensor, "F K"]:
+def interpolation(sphere: Sphere, fine: Sphere, *, odd: bool) -> Float[Tensor, "F K"]:
     """From K latitudes to those of `fine`, exact on cosines (or sines) of j theta, theta = 90 degrees - phi, that K latitudes hold."""
     n, poles = sphere.shape[0], sphere.grid == POLES
     theta, there = pi / 2 - _latitudes(sphere), pi / 2 - _latitudes(fine)

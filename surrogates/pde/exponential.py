@@ -8,7 +8,7 @@ keeps nothing but the modes, so that a run does not depend on how often its fram
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Generic, TypeAlias, TypeVar
 
@@ -26,14 +26,24 @@ Parameters: TypeAlias = Mapping[str, Tensor]  # float64, (B,) or (1,)
 Constant: TypeAlias = float | int | None
 
 
+Map: TypeAlias = Callable[[Tensor], Tensor]
+
+
 @dataclass(frozen=True)
 class Plan:
-    """What advances some rows of a batch by one frame; `index` None means all of them."""
+    """What advances some rows of a batch by one frame; `index` None means all of them. `there` takes their modes to the basis in which
+    L is diagonal, `back` from it."""
 
     index: Tensor | None
     substeps: int
     advance: Advance
     nonlinear: Nonlinear
+    there: Map
+    back: Map
+
+
+def same_basis(w: Tensor) -> Tensor:
+    return w
 
 
 class Exponential(ABC, Generic[D]):
@@ -70,6 +80,10 @@ class Exponential(ABC, Generic[D]):
     @abstractmethod
     def terms(self, box: D, p: Parameters, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Nonlinear]:
         """L in double precision, (B | 1, F, *K), and N on spectra of complex `dtype`, for a solver on the grid `box`."""
+
+    def basis(self, box: D, p: Parameters, dtype: torch.dtype, device: torch.device) -> tuple[Map, Map]:
+        """To the basis of `terms` and back, where that is not the basis of the state's spectrum."""
+        return same_basis, same_basis
 
     @abstractmethod
     def analysed(self, u: Float[Tensor, "B C *Y"], here: D, box: D) -> Complex[Tensor, "B F *K"]:
@@ -114,10 +128,10 @@ class Exponential(ABC, Generic[D]):
         self, plan: Plan, w: Complex[Tensor, "B F *K"], step: int, conditions: Conditions, noise: Noise | None
     ) -> Complex[Tensor, "R F *K"]:
         """The rows of a plan, one frame later."""
-        part = w if plan.index is None else w[plan.index]
+        part = plan.there(w if plan.index is None else w[plan.index])
         for _ in range(plan.substeps):
             part = plan.advance(part, plan.nonlinear)
-        return part
+        return plan.back(part)
 
     def substeps(self, dt: Float[Tensor, " B"]) -> Int64[Tensor, " B"]:
         """How many substeps a frame of length dt takes."""
@@ -172,14 +186,15 @@ class Exponential(ABC, Generic[D]):
             index = (counts == n).nonzero().flatten()
             everyone = len(index) == len(counts)
             q = p if everyone else {name: v if len(v) == 1 else v[index.to(v.device)] for name, v in p.items()}
-            L, N = self.terms(box, {name: shared(v) for name, v in q.items()}, w.dtype, w.device)
+            q = {name: shared(v) for name, v in q.items()}
+            L, N = self.terms(box, q, w.dtype, w.device)
             if L.shape[1:] != w.shape[1:]:
                 raise ValueError(
                     f"a state on {tuple(w.shape[1:])} modes was begun with another grid than {box.shape}, whose solver carries "
                     f"{tuple(L.shape[1:])}; begin again, or give the solver a resolution of its own"
                 )
             advance = self.scheme(L, shared(dt[index] / n), w.dtype)
-            plans.append(Plan(None if everyone else index.to(w.device), n, advance, N))
+            plans.append(Plan(None if everyone else index.to(w.device), n, advance, N, *self.basis(box, q, w.dtype, w.device)))
         return plans
 
 
