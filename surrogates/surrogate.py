@@ -27,6 +27,8 @@ from surrogates.constraints.compose import over_bundle
 from surrogates.contracts import Conditions, Constraint, Domain, Draws, Noise, Refiner, State
 from surrogates.domains import Box
 from surrogates.fields import Fields
+from surrogates.heads.decode import SizedHead, decode
+from surrogates.known import Known
 from surrogates.noise import AtStep
 from surrogates.normalise import Normaliser
 from surrogates.record import recorded
@@ -54,7 +56,9 @@ class Surrogate(nn.Module):
     `fields` are its input and output channels with units; `domain` and `dt` are those it was trained on (`dt` in time
     units; other steps only where "dt" is among `parameters`). `parameters` names the PDE parameters it is conditioned on.
     With `noise=None` a surrogate that has a guess returns the guess. `joint` trains guess and refiner together, the guess on its own
-    squared error alone; else the guess is frozen once there is a refiner. Raises ValueError where it lacks the parts.
+    squared error alone; else the guess is frozen once there is a refiner. A `head` makes its channels of the state from the guess, lawful
+    by construction; the others follow `target`. `static` fields and `forcings` known ahead (at both ends of a bundle) come as further
+    context channels, from the conditions. Raises ValueError where it lacks the parts.
     """
 
     coherence: Tensor
@@ -76,12 +80,20 @@ class Surrogate(nn.Module):
         parameters: tuple[str, ...] = (),
         correct_sampling: bool = False,
         joint: bool = False,
+        head: SizedHead | None = None,
+        static: Fields | None = None,
+        forcings: Fields | None = None,
     ) -> None:
         super().__init__()
         if operator is None and refiner is None:
             raise ValueError("a Surrogate needs an operator (the guess), a refiner, or both")
         if joint and (operator is None or refiner is None):
             raise ValueError("joint training needs both an operator (the guess) and a refiner")
+        if head is not None and refiner is not None:
+            raise ValueError(
+                f"a refiner draws states or increments, which {type(head).__name__} would not make; train without a head and give the law "
+                "as a constraint, or without a refiner"
+            )
         if history < 1 or bundle < 1 or not dt > 0:
             raise ValueError(f"history and bundle must be at least 1 and dt positive, got {history}, {bundle}, {dt}")
         frames = getattr(operator, "frames", bundle)
@@ -91,7 +103,7 @@ class Surrogate(nn.Module):
             )
         self.fields, self.domain, self.dt = fields, domain, float(dt)
         self.operator, self.refiner, self.constraint = operator, refiner, constraint
-        self.target = target or Tendency()
+        self.target, self.head = target or Tendency(), head
         if getattr(refiner, "of_states", False) and not isinstance(self.target, Absolute):
             raise ValueError(
                 f"this {type(refiner).__name__} mixes the previous state into what it generates, so that must be a state too; "
@@ -99,6 +111,8 @@ class Surrogate(nn.Module):
             )
         self.history, self.bundle, self.parameters_used = history, bundle, tuple(parameters)
         self.correct_sampling, self.joint = correct_sampling, joint
+        self.static, self.forcings = static, forcings
+        self.known = Known(static, forcings, len(domain.shape)) if static or forcings else None
         self.normaliser = Normaliser.identity(fields.count, len(domain.shape))
         self.register_buffer("coherence", torch.zeros(()))
         self.register_buffer("parameter_mean", torch.zeros(len(parameters)))
@@ -146,7 +160,7 @@ class Surrogate(nn.Module):
             generated = self.refiner(guess, context, embedding, conditions.domain, draws, correct)
         if generated is None:
             raise ValueError("this surrogate is purely generative; pass noise (simulate does, from its seed)")
-        future = self.target.decode(generated, past[:, -1], self.normaliser)
+        future = self.decode(generated, past, conditions)
         future, reference = self._constrain(future, past, state, conditions)
         if reference is not None:
             new["reference"] = reference
@@ -171,6 +185,8 @@ class Surrogate(nn.Module):
         if self.refiner is None or self.joint:
             context, embedding, first = self.prepare(past, conditions)
             assert first is not None
+            if self.head is not None:  # what it made, in the units of the truth
+                first = self.target.encode(self.decode(first, past, conditions), past[:, -1], self.normaliser)
             own = (first - truth).square().flatten(1).mean(1)
             if self.refiner is None:
                 return own
@@ -183,12 +199,23 @@ class Surrogate(nn.Module):
 
     def prepare(
         self, past: Float[Tensor, "B H C *X"], conditions: Conditions, guess: nn.Module | None = None
-    ) -> tuple[Float[Tensor, "B HC *X"], Float[Tensor, "G E"] | None, Float[Tensor, "B TC *X"] | None]:
+    ) -> tuple[Float[Tensor, "B Cc *X"], Float[Tensor, "G E"] | None, Float[Tensor, "B K *X"] | None]:
         """Normalised context, embedding and guess: all that does not depend on refinement time, computed once a step."""
         context = self.normaliser.encode(past).flatten(1, 2)
+        if self.known is not None:
+            context = torch.cat([context, self.known(conditions, self.bundle, context)], 1)
         embedding = self.embed(conditions, context)
         operator = guess if guess is not None else self.operator
         return context, embedding, None if operator is None else operator(context, conditions.domain, embedding)
+
+    def decode(
+        self, generated: Float[Tensor, "B K *X"], past: Float[Tensor, "B H C *X"], conditions: Conditions
+    ) -> Float[Tensor, "B T C *X"]:
+        """The bundle, in physical units, that what was generated stands for: by the target, and the head where there is one."""
+        if self.head is None:
+            return self.target.decode(generated, past[:, -1], self.normaliser)
+        sizes = self.head.sizes(self.normaliser, self.domain, self.dt)
+        return decode(self.head, sizes, generated, past, conditions, self.target, self.normaliser)
 
     def embed(self, conditions: Conditions, like: Tensor) -> Float[Tensor, "G E"] | None:
         """Standardised parameters, and ln(dt / trained dt) where "dt" is among them; None where nothing is conditioned on."""
@@ -224,7 +251,7 @@ class Surrogate(nn.Module):
 
     def _correct(self, last: Tensor, state: State, conditions: Conditions) -> Callable[[Tensor], Tensor]:
         def correct(generated: Tensor) -> Tensor:
-            future = self.target.decode(generated, last, self.normaliser)
+            future = self.decode(generated, last[:, None], conditions)
             future, _ = self._constrain(future, last[:, None], state, conditions)
             return self.target.encode(future, last, self.normaliser)
 
