@@ -1,32 +1,25 @@
 """Integrals that the equations fix: mass of a scalar, momentum of a vector, by an additive shift.
 
 Each channel of the field obeys d/dt I = F(t) - rate I for I(t) = the integral of u over the domain, with F the integral of the
-forcing. Over a step dt the budget moves exactly,
-
-    I(t + dt) = exp(-rate dt) I(t) + integral_0^dt exp(-rate (dt - s)) F(t + s) ds,
-
-the last term by Gauss-Legendre quadrature (three points, exact to degree five). Without either, I stays. Linear drag on the mean flow
-of Kolmogorov turbulence (zero-mean forcing) and first-order decay of a passive scalar are both `decay`.
+forcing (`budget` has the solution). Without either, I stays. Linear drag on the mean flow of Kolmogorov turbulence (zero-mean forcing)
+and first-order decay of a passive scalar are both `decay`.
 
 The nearest field with the integral I, in the norm of the domain's measure, is u + (I - integral(u)) / volume: the same shift at every
 point whatever the cell sizes (a shift by cell size comes from weighting all cells alike). Source: Hansen et al., Learning Physical
-Models that Can Respect Conservation Laws, 2023, equation 7, with covariance 1 / measure.
+Models that Can Respect Conservation Laws, 2023, equation 7, with covariance 1 / measure, https://arxiv.org/abs/2302.11002.
 """
 
 from __future__ import annotations
-
-from math import sqrt
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from surrogates.contracts import Conditions
+from surrogates.constraints import budget
+from surrogates.constraints.channels import Channels
+from surrogates.contracts import Conditions, Domain
 from surrogates.fields import Fields
 from surrogates.record import recorded
-
-NODES = (0.5 - sqrt(0.15), 0.5, 0.5 + sqrt(0.15))
-WEIGHTS = (5 / 18, 8 / 18, 5 / 18)
 
 
 @recorded
@@ -39,34 +32,29 @@ class ConservedIntegral:
     """
 
     def __init__(self, fields: Fields, field: str, *, decay: str | None = None, forced: bool = False) -> None:
-        self.channels, self.count = fields.slice(field), fields.count
+        self.channels = Channels.of(fields, field)
         self.decay, self.forced = decay, forced
-        self.references = len(fields[field].channels)
+        self.references = self.channels.size
 
     def reference(self, u: Float[Tensor, "B C *X"], conditions: Conditions) -> Float[Tensor, "G R"]:
         """The integrals, in units of the field times volume, float64."""
-        self._check(u)
-        return conditions.domain.integral(u[:, self.channels])
+        return conditions.domain.integral(self.channels.cut(u))
+
+    def source(self, conditions: Conditions) -> budget.Source | None:
+        """What the integrals gain in a unit of time, as a function of time."""
+        if not self.forced:
+            return None
+        forcing = budget.forcing(conditions)
+        return lambda t: conditions.domain.integral(self.channels.cut(forcing(t)))
 
     def advance(self, reference: Float[Tensor, "G R"], u: Float[Tensor, "B C *X"], conditions: Conditions) -> Float[Tensor, "G R"]:
         """The integrals one dt after `conditions.time`. They do not depend on u."""
-        rate, dt = self._rate(conditions), conditions.dt
-        moved = reference * torch.exp(-rate * dt).to(reference.device)[:, None]
-        if not self.forced:
-            return moved
-        if conditions.forcing is None:
-            raise ValueError("this law is forced=True but the conditions have no forcing; pass Conditions(forcing=...) or drop forced")
-        for node, weight in zip(NODES, WEIGHTS, strict=True):
-            source = conditions.domain.integral(conditions.forcing(conditions.time + node * dt)[:, self.channels])
-            factor = weight * dt * torch.exp(-rate * dt * (1 - node))
-            moved = moved + factor.to(reference.device)[:, None] * source.to(reference.device)
-        return moved
+        return budget.advance(reference, conditions, budget.rate(conditions, self.decay), self.source(conditions))
 
-    def defect(self, u: Float[Tensor, "B C *X"], reference: Float[Tensor, "G R"], conditions: Conditions) -> Float[Tensor, "G R"]:
+    def defect(self, u: Float[Tensor, "B C *X"], reference: Float[Tensor, "G R"], conditions: Conditions) -> Float[Tensor, "G K"]:
         """(integral(u) - I) / max(sqrt(volume integral(|u|^2)), |I|): signed, dimensionless, float64."""
-        self._check(u)
-        v, domain = u[:, self.channels], conditions.domain
-        scale2 = self._volume(u, conditions) * domain.integral(v.double().square()).sum(1, keepdim=True)
+        v, domain = self.channels.cut(u), conditions.domain
+        scale2 = volume(v, domain) * domain.integral(v.double().square()).sum(1, keepdim=True)
         scale = scale2.clamp_min(1e-300).sqrt()  # clamped first: the root's gradient at 0 would be infinite
         return (domain.integral(v) - reference) / torch.maximum(scale, reference.abs().amax(1, keepdim=True))
 
@@ -78,23 +66,14 @@ class ConservedIntegral:
         past: Float[Tensor, "B H C *X"] | None = None,
     ) -> Float[Tensor, "B C *X"]:
         """The nearest field with the integrals `reference`; sums and shift in float64, rounded once to the type of u."""
-        self._check(u)
-        a, b = self.channels.start, self.channels.stop
-        v, domain = u[:, a:b], conditions.domain
-        shift = (reference - domain.integral(v)) / self._volume(u, conditions)
-        return torch.cat([u[:, :a], (v + domain.expand(shift)).to(u.dtype), u[:, b:]], dim=1)
+        return self.channels.put(u, shifted(self.channels.cut(u), reference, conditions.domain))
 
-    def _rate(self, conditions: Conditions) -> Tensor:
-        if self.decay is None:
-            return torch.zeros_like(conditions.dt)
-        rate = conditions.parameter(self.decay).to(conditions.dt)
-        if bool((rate < 0).any()):
-            raise ValueError(f"parameter {self.decay!r} is a decay rate and must be non-negative, got {float(rate.min()):g}")
-        return rate
 
-    def _volume(self, u: Tensor, conditions: Conditions) -> Float[Tensor, "G 1"]:
-        return conditions.domain.integral(torch.ones_like(u[:, :1]))
+def shifted(v: Float[Tensor, "B R *X"], integrals: Float[Tensor, "G R"], domain: Domain) -> Float[Tensor, "B R *X"]:
+    """The nearest field with these integrals, float64."""
+    return v + domain.expand((integrals - domain.integral(v)) / volume(v, domain))
 
-    def _check(self, u: Tensor) -> None:
-        if u.shape[1] != self.count:
-            raise ValueError(f"u has {u.shape[1]} channels but this law was made for {self.count}; make it from the fields of u")
+
+def volume(v: Tensor, domain: Domain) -> Float[Tensor, "G 1"]:
+    """The integral of one."""
+    return domain.integral(torch.ones_like(v[:, :1]))

@@ -1,0 +1,215 @@
+"""Energy and enstrophy, held by scaling the fluctuations and never the mean: u = U + u' becomes U + a u'.
+
+A quadratic quantity of order p is Q(u) = 1/2 <u . (-laplacian)^p u>, averaged over space:
+
+    order          -1         0            1
+    velocity                  energy       enstrophy (of divergence-free velocities)
+    vorticity      energy     enstrophy    palinstrophy
+
+Mean and fluctuations are orthogonal in it, Q(U + a u') = Q(U) + a^2 Q(u'), so a^2 = (target - Q(U))/Q(u'). For order 0 the scaled field
+is the nearest one of that mean and that energy. An equation u_t = .. + nu laplacian(u) - mu u + f whose other terms keep Q gives
+
+    dQ/dt = <f . (-laplacian)^p u> - 2 nu Q_(p+1) - 2 mu Q_p,
+
+for a velocity dE/dt = input - 2 nu Z - 2 mu E; the drag is exact over a step, the rest by the trapezoid of `budget`. On a Sphere the mean
+is that of each circle of latitude, about which eddies fluctuate; elsewhere that of space. Source: Pope, Turbulent Flows, 2000, chapter 5,
+https://doi.org/10.1017/CBO9780511840531.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import reduce
+from operator import add
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from surrogates.constraints import budget
+from surrogates.constraints.channels import Channels
+from surrogates.constraints.integral import volume
+from surrogates.contracts import Conditions, Domain
+from surrogates.domains import Box, Sphere
+from surrogates.fields import Fields
+from surrogates.record import recorded
+
+
+@dataclass(frozen=True)
+class Quadratic:
+    """Q of order p. Orders other than 0 need a periodic Box."""
+
+    order: int
+
+    def product(self, u: Float[Tensor, "B c *X"], v: Float[Tensor, "B c *X"], domain: Domain) -> Float[Tensor, "G 1"]:
+        """<u . (-laplacian)^p v>, float64."""
+        w = v.double() if self.order == 0 else _power(v.double(), self.order, domain)
+        return domain.integral(u.double() * w).sum(1, keepdim=True) / volume(u, domain)
+
+    def __call__(self, u: Float[Tensor, "B c *X"], domain: Domain) -> Float[Tensor, "G 1"]:
+        return self.product(u, u, domain) / 2
+
+    def scaled(self, u: Float[Tensor, "B c *X"], target: Float[Tensor, "G 1"], domain: Domain) -> Float[Tensor, "B c *X"]:
+        """The field with fluctuations scaled to Q = target, float64; without fluctuations where the mean alone has more, and as it came
+        where it has no fluctuations."""
+        v = u.double()
+        mean = _mean(v, domain)
+        eddies = v - mean
+        own, rest = self(eddies, domain), self(mean, domain)
+        alive = own > torch.finfo(torch.float64).tiny
+        ratio = (target - rest) / torch.where(alive, own, 1.0)
+        scale = torch.where(alive & (ratio > 0), ratio, 1.0).sqrt()  # the root's gradient at 0 would be infinite
+        scale = torch.where(alive & (ratio <= 0), 0.0, scale)
+        return v + domain.expand(scale - 1) * eddies
+
+
+class _QuadraticLaw:
+    """What bounds and budgets share: the channels and the quantity."""
+
+    def __init__(self, fields: Fields, field: str, order: int) -> None:
+        if order not in (-1, 0, 1):
+            raise ValueError(f"order must be -1, 0 or 1, got {order}: energy is 0 of a velocity and -1 of a vorticity")
+        self.channels, self.quantity = Channels.of(fields, field), Quadratic(order)
+
+    def value(self, u: Float[Tensor, "B C *X"], conditions: Conditions) -> Float[Tensor, "G 1"]:
+        """Q(u), in units of the field squared times length^(-2 order), float64."""
+        return self.quantity(self.channels.cut(u), conditions.domain)
+
+    def held(self, u: Float[Tensor, "B C *X"], target: Float[Tensor, "G 1"], conditions: Conditions) -> Float[Tensor, "B C *X"]:
+        """u with Q = target where it is not so already."""
+        v = self.channels.cut(u)
+        right = conditions.domain.expand((self.value(u, conditions) == target).double()) > 0
+        return self.channels.put(u, torch.where(right, v.double(), self.quantity.scaled(v, target, conditions.domain)))
+
+
+@recorded
+class EnergyBand(_QuadraticLaw):
+    """lower <= Q <= upper for the quantity of `order` of `field`; what lies between is left alone, None is no bound.
+
+    `relative=True` takes the bounds in units of the initial Q: upper=1 for a flow that only decays. Raises ValueError for no bound, for
+    bounds that are negative or cross, and, when called with an order other than 0, for a domain that is not a periodic Box.
+    """
+
+    def __init__(
+        self,
+        fields: Fields,
+        field: str = "velocity",
+        *,
+        order: int = 0,
+        lower: float | None = None,
+        upper: float | None = None,
+        relative: bool = False,
+    ) -> None:
+        super().__init__(fields, field, order)
+        if lower is None and upper is None:
+            raise ValueError("EnergyBand needs a bound, such as upper=1.2, relative=True")
+        self.lower, self.upper = lower or 0.0, float("inf") if upper is None else upper
+        if not 0 <= self.lower <= self.upper:
+            raise ValueError(f"bounds of a quantity that is never negative must have 0 <= lower <= upper, got {lower} and {upper}")
+        self.references = int(relative)
+
+    def reference(self, u: Float[Tensor, "B C *X"], conditions: Conditions) -> Float[Tensor, "G R"]:
+        """The initial Q where bounds are relative to it; nothing else."""
+        return self.value(u, conditions)[:, : self.references]
+
+    def advance(self, reference: Float[Tensor, "G R"], u: Float[Tensor, "B C *X"], conditions: Conditions) -> Float[Tensor, "G R"]:
+        return reference
+
+    def defect(self, u: Float[Tensor, "B C *X"], reference: Float[Tensor, "G R"], conditions: Conditions) -> Float[Tensor, "G 1"]:
+        """(Q - nearest value allowed)/(Q + that value): signed, dimensionless, float64; 0 within the band."""
+        now = self.value(u, conditions)
+        target = self._allowed(now, reference)
+        return (now - target) / (now + target).clamp_min(1e-300)
+
+    def __call__(
+        self,
+        u: Float[Tensor, "B C *X"],
+        reference: Float[Tensor, "G R"],
+        conditions: Conditions,
+        past: Float[Tensor, "B H C *X"] | None = None,
+    ) -> Float[Tensor, "B C *X"]:
+        """The field with fluctuations scaled into the band; a uniform field cannot be, and its defect says so."""
+        return self.held(u, self._allowed(self.value(u, conditions), reference), conditions)
+
+    def _allowed(self, now: Tensor, reference: Tensor) -> Float[Tensor, "G 1"]:
+        unit = reference if self.references else torch.ones_like(now)
+        top = unit * self.upper if self.upper < float("inf") else torch.full_like(now, self.upper)
+        return torch.minimum(torch.maximum(now, unit * self.lower), top)
+
+
+@recorded
+class EnergyBudget(_QuadraticLaw):
+    """Q follows dQ/dt = <f . (-laplacian)^p u> - 2 nu Q_(p+1) - 2 mu Q, for the names of the parameters nu and mu.
+
+    `forced` takes f from `conditions.forcing`, in the units of du/dt. Without viscosity, drag and forcing Q stays. `advance` reads input
+    and dissipation off the last frame and the one at the end of its step. Raises as EnergyBand and ConservedIntegral do.
+    """
+
+    references = 2
+
+    def __init__(
+        self,
+        fields: Fields,
+        field: str = "velocity",
+        *,
+        order: int = 0,
+        viscosity: str | None = None,
+        drag: str | None = None,
+        forced: bool = False,
+    ) -> None:
+        super().__init__(fields, field, order)
+        self.viscosity, self.drag, self.forced = viscosity, drag, forced
+
+    def reference(self, u: Float[Tensor, "B C *X"], conditions: Conditions) -> Float[Tensor, "G 2"]:
+        """Q, and what it gains in a unit of time beside the drag, float64."""
+        return torch.cat([self.value(u, conditions), self._gain(u, conditions)], 1)
+
+    def advance(self, reference: Float[Tensor, "G 2"], u: Float[Tensor, "B C *X"], conditions: Conditions) -> Float[Tensor, "G 2"]:
+        """The same one dt after `conditions.time`; u is the frame there."""
+        after = self._gain(u, conditions.after(1))
+        rate = 2 * budget.rate(conditions, self.drag)
+        moved = budget.trapezoid(reference[:, :1], reference[:, 1:], after, conditions, rate)
+        return torch.cat([moved.clamp_min(0), after], 1)
+
+    def defect(self, u: Float[Tensor, "B C *X"], reference: Float[Tensor, "G 2"], conditions: Conditions) -> Float[Tensor, "G 1"]:
+        """(Q(u) - Q)/(Q(u) + Q): signed, dimensionless, float64."""
+        now, target = self.value(u, conditions), reference[:, :1]
+        return (now - target) / (now + target).clamp_min(1e-300)
+
+    def __call__(
+        self,
+        u: Float[Tensor, "B C *X"],
+        reference: Float[Tensor, "G 2"],
+        conditions: Conditions,
+        past: Float[Tensor, "B H C *X"] | None = None,
+    ) -> Float[Tensor, "B C *X"]:
+        """The field with fluctuations scaled to the budget. Where its mean alone has more, or it is uniform, the defect says so."""
+        return self.held(u, reference[:, :1], conditions)
+
+    def _gain(self, u: Tensor, conditions: Conditions) -> Float[Tensor, "G 1"]:
+        v, domain, order = self.channels.cut(u), conditions.domain, self.quantity.order
+        gain = torch.zeros_like(volume(v, domain))
+        if self.forced:
+            force = self.channels.cut(budget.forcing(conditions)(conditions.time)).to(u.device)
+            gain = gain + self.quantity.product(force, v, domain)
+        if self.viscosity is not None:
+            nu = budget.column(budget.rate(conditions, self.viscosity), gain)
+            gain = gain - 2 * nu * Quadratic(order + 1)(v, domain)
+        return gain
+
+
+def _mean(v: Float[Tensor, "B c *X"], domain: Domain) -> Float[Tensor, "B c *X"]:
+    if isinstance(domain, Sphere):
+        return v.mean(-1, keepdim=True).expand_as(v)
+    return domain.expand(domain.integral(v) / volume(v, domain))
+
+
+def _power(v: Float[Tensor, "B c *X"], order: int, domain: Domain) -> Float[Tensor, "B c *X"]:
+    """(-laplacian)^order v, 0 at the mean."""
+    if not isinstance(domain, Box) or not domain.all_periodic:
+        raise ValueError(f"a quantity with derivatives (order {order}, or a viscosity) needs a periodic Box, not {domain}")
+    dims = tuple(range(2, 2 + domain.dim))
+    k2 = reduce(add, (k.square() for k in domain.wavenumbers(v.device)))
+    symbol = torch.where(k2 > 0, k2, 1.0) ** order * (k2 > 0)
+    out: Tensor = torch.fft.irfftn(torch.fft.rfftn(v, dim=dims) * symbol, s=domain.shape, dim=dims)
+    return out
