@@ -21,7 +21,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from surrogates.contracts import Conditions, Domain, Head
-from surrogates.domains import Box, Mesh, Sphere
+from surrogates.domains import Box, Masked, Mesh, Sphere
 from surrogates.normalise import Normaliser
 from surrogates.target import Target
 
@@ -79,6 +79,8 @@ def length_of(domain: Domain) -> float:
     """l: the reciprocal of the domain's smallest wavenumber, volume^(1/D) / (2 pi), or a Sphere's radius; in the domain's units."""
     if isinstance(domain, Sphere):
         return domain.radius
+    if isinstance(domain, Masked):
+        return length_of(domain.box)
     if isinstance(domain, Box):
         return float(domain.volume ** (1 / domain.dim) / (2 * pi))
     if isinstance(domain, Mesh):
