@@ -33,6 +33,7 @@ from surrogates.refine.path import Linear, Path, VarianceExploding, VariancePres
 from surrogates.refine.pde_refiner import PDERefiner
 from surrogates.refine.prediction import Data, Preconditioned, Prediction, SourcePrediction, Velocity
 from surrogates.refine.reflow import Reflow
+from surrogates.refine.reinterpolate import ECI, PCFM
 from surrogates.refine.resampling import BestOf, Particles
 from surrogates.refine.rolling import EachFrame, Ramp
 from surrogates.refine.samplers import Sampler, ab2, ab3, corrected, euler, evaluations, heun, sample
@@ -48,7 +49,9 @@ from surrogates.refine.weighting import DataError, MinSNR, Unweighted, Weighting
 
 __all__ = [
     "ACDM",
+    "ECI",
     "FEATURES",
+    "PCFM",
     "Below",
     "BestOf",
     "BlockMeans",

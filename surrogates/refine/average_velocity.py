@@ -11,7 +11,8 @@ https://arxiv.org/abs/2505.13447, also find it the better choice. Both are told 
 targets made of u elsewhere, or of its derivative d_s u, amplify what the fast ones let a young network do (Lu and Song, "Simplifying,
 stabilizing and scaling continuous-time consistency models", 2024, section 4.1, https://arxiv.org/abs/2410.11081).
 
-The path is the linear one, where z - s u is an estimate of the end point at every r, as the laws of `correct` need.
+The path is the linear one, where z - s u is an estimate of the end point at every r, as the laws of `correct` need. With a `sampler` that
+goes to the end and back, PCFM or ECI, it is z - s u(z, s, 0), the end point itself: a sample, where a velocity knows only its mean.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ from surrogates.refine.coupling import Coupling
 from surrogates.refine.features import FEATURES, features, time_of
 from surrogates.refine.flow import Flow
 from surrogates.refine.path import LINEAR
-from surrogates.refine.samplers import corrected, euler
+from surrogates.refine.reinterpolate import ECI, PCFM, check_source
+from surrogates.refine.samplers import Fresh, Velocity, corrected, euler
 from surrogates.refine.schedule import Schedule
 from surrogates.refine.source import Frame, Source
 
@@ -62,14 +64,24 @@ class AverageVelocity(Flow):
     """A refiner by average velocities, one evaluation a step; `channels` is C.
 
     With `calibrated`, one more evaluation, u(e, 1, 1), finds the conditional mean that the buffer `inflation` stretches about (see
-    `flow`); without, there is no such buffer. Raises ValueError for steps < 1.
+    `flow`); without, there is no such buffer. Without a `sampler` each step goes from level to level. Raises ValueError for steps < 1 and
+    for ECI from another source than GaussianSource.
     """
 
     def __init__(
-        self, operator: nn.Module, channels: int, schedule: Schedule, source: Source, coupling: Coupling, steps: int, calibrated: bool
+        self,
+        operator: nn.Module,
+        channels: int,
+        schedule: Schedule,
+        source: Source,
+        coupling: Coupling,
+        steps: int,
+        calibrated: bool,
+        sampler: PCFM | ECI | None = None,
     ) -> None:
         super().__init__(operator, channels, LINEAR, source, coupling)
-        self.schedule, self.steps, self.calibrated = schedule, steps, calibrated
+        check_source(sampler, source)
+        self.schedule, self.steps, self.calibrated, self.sampler = schedule, steps, calibrated, sampler
         if not calibrated:
             self.register_buffer("inflation", None)
         schedule.levels(steps)
@@ -82,7 +94,24 @@ class AverageVelocity(Flow):
     @property
     def evaluations(self) -> int:
         """Network evaluations a call."""
-        return self.steps + self.calibrated
+        return self.evaluations_along(self.schedule.levels(self.steps)) + self.calibrated
+
+    def evaluations_along(self, levels: Sequence[float]) -> int:
+        """Network evaluations of `along`."""
+        if self.sampler is None:
+            return len(levels) - 1
+        calls: list[int] = []
+
+        def velocity(z: Tensor, s: float) -> Tensor:
+            calls.append(len(self.stairs(s)) - 1)
+            return z
+
+        self.sampler(velocity, torch.zeros(()), levels, LINEAR, lambda like, k: like)
+        return sum(calls)
+
+    def stairs(self, s: float) -> tuple[float, ...]:
+        """The levels of steps that lead from s to the end: one step, where any length was trained."""
+        return s, 0.0
 
     @abstractmethod
     def times(self, noise: Draws, like: Float[Tensor, "B M"]) -> tuple[Float[Tensor, "B M"], Float[Tensor, "B M"]]:
@@ -118,17 +147,30 @@ class AverageVelocity(Flow):
         embedding: Float[Tensor, "G E"] | None,
         domain: Domain,
         correct: Callable[[Tensor], Tensor] | None = None,
+        fresh: Fresh | None = None,
     ) -> Float[Tensor, "B C *X"]:
-        """Where steps along falling levels lead from z: Euler's method with average velocities. `correct` acts in the frame."""
+        """Where steps along falling levels lead from z: Euler's method with average velocities, or the sampler. `correct` acts in the
+        frame."""
         network = conditioned(self.operator, guess, context, embedding, domain)
-        after = dict(pairwise(levels))
         rows = z.shape[0] * domain.members
 
-        def velocity(z: Tensor, s: float) -> Tensor:
-            u = network(z, _told(s, s - after[s], z.device, z.dtype).expand(rows, -1))
-            return frame.gain * u
+        def steps(levels: Sequence[float]) -> Velocity:
+            after = dict(pairwise(levels))
 
-        return euler(velocity if correct is None else corrected(velocity, correct), z, levels)
+            def velocity(z: Tensor, s: float) -> Tensor:
+                u = network(z, _told(s, s - after[s], z.device, z.dtype).expand(rows, -1))
+                return frame.gain * u
+
+            return velocity
+
+        def to_the_end(z: Tensor, s: float) -> Tensor:
+            stairs = self.stairs(s)
+            v = steps(stairs)
+            return v(z, s) if len(stairs) == 2 else (z - euler(v, z, stairs)) / s
+
+        velocity = steps(levels) if self.sampler is None else to_the_end
+        velocity = velocity if correct is None else corrected(velocity, correct)
+        return euler(velocity, z, levels) if self.sampler is None else self.sampler(velocity, z, levels, LINEAR, fresh)
 
     def forward(
         self,
@@ -148,7 +190,7 @@ class AverageVelocity(Flow):
         if self.calibrated:
             ones = e.new_ones(e.shape[0] * domain.members)
             mean = self.path.data(e, self.average(*given)(e, ones, ones), 1.0)
-        x = self.along(self.schedule.levels(self.steps), e, *given, self.lawful(frame, correct))
+        x = self.along(self.schedule.levels(self.steps), e, *given, self.lawful(frame, correct), self.fresh(domain, noise))
         return self.finish(frame, x, mean, correct)
 
     def loss(

@@ -81,6 +81,10 @@ class Flow(nn.Module):
         far = self.path.deviation()
         return e if far == 1 else far * e
 
+    def fresh(self, domain: Domain, noise: Draws, first: int = FRESH_DRAW) -> Callable[[Tensor, int], Tensor]:
+        """Noise on the way for step k, coloured like the source's, of unit variance."""
+        return lambda like, k: self.source.colour(noise(like, draw=first + k), domain)
+
     def pair(
         self, truth: Float[Tensor, "B C *X"], frame: Frame, context: Float[Tensor, "B Cc *X"], domain: Domain, noise: Draws
     ) -> tuple[Float[Tensor, "B C *X"], Float[Tensor, "B C *X"]]:

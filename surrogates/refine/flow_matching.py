@@ -26,10 +26,11 @@ from surrogates.record import recorded
 from surrogates.refine.conditioning import at_level, check_channels, conditioned, member_mean
 from surrogates.refine.coupling import INDEPENDENT, Coupling
 from surrogates.refine.features import features
-from surrogates.refine.flow import FRESH_DRAW, TIME_DRAW, Flow
+from surrogates.refine.flow import TIME_DRAW, Flow
 from surrogates.refine.noise_levels import check_noise_levels
 from surrogates.refine.path import LINEAR, Path
 from surrogates.refine.prediction import VELOCITY, Prediction, Velocity, check_start
+from surrogates.refine.reinterpolate import check_source
 from surrogates.refine.samplers import Sampler, euler, evaluations, sample
 from surrogates.refine.schedule import UNIFORM, Schedule
 from surrogates.refine.source import GAUSSIAN, Frame, Source
@@ -59,6 +60,7 @@ class FlowMatching(Flow):
     ) -> None:
         super().__init__(operator, channels, path, source, coupling)
         check_start(prediction, path)
+        check_source(sampler, source)
         check_noise_levels(schedule, path)
         self.schedule, self.prediction, self.weighting, self.sampler, self.steps = schedule, prediction, weighting, sampler, steps
         schedule.levels(steps)
@@ -129,7 +131,7 @@ class FlowMatching(Flow):
             levels,
             self.lawful(frame, correct),
             self.path,
-            lambda like, k: noise(like, draw=FRESH_DRAW + k),
+            self.fresh(domain, noise),
         )
         return self.finish(frame, x, means[0], correct)
 

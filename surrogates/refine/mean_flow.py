@@ -28,6 +28,7 @@ from surrogates.record import recorded
 from surrogates.refine.average_velocity import Average, AverageVelocity
 from surrogates.refine.coupling import INDEPENDENT, Coupling
 from surrogates.refine.flow import FRESH_DRAW, TIME_DRAW
+from surrogates.refine.reinterpolate import ECI, PCFM
 from surrogates.refine.schedule import LogitNormal, Schedule
 from surrogates.refine.source import GAUSSIAN, Source
 
@@ -63,8 +64,9 @@ class MeanFlow(AverageVelocity):
         ratio: float = 0.75,
         power: float = 0.0,
         calibrated: bool = False,
+        sampler: PCFM | ECI | None = None,
     ) -> None:
-        super().__init__(operator, channels, schedule, source, coupling, steps, calibrated)
+        super().__init__(operator, channels, schedule, source, coupling, steps, calibrated, sampler)
         if not 0 <= ratio <= 1 or power < 0:
             raise ValueError(f"expected 0 <= ratio <= 1 and power >= 0, got {ratio} and {power}")
         self.ratio, self.power = ratio, power

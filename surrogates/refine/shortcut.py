@@ -24,6 +24,7 @@ from surrogates.record import recorded
 from surrogates.refine.average_velocity import Average, AverageVelocity
 from surrogates.refine.coupling import INDEPENDENT, Coupling
 from surrogates.refine.flow import FRESH_DRAW, TIME_DRAW
+from surrogates.refine.reinterpolate import ECI, PCFM
 from surrogates.refine.schedule import Steps
 from surrogates.refine.source import GAUSSIAN, Source
 
@@ -47,13 +48,22 @@ class Shortcut(AverageVelocity):
         finest: int = 128,
         portion: float = 0.25,
         calibrated: bool = False,
+        sampler: PCFM | ECI | None = None,
     ) -> None:
         if finest < 2 or finest & (finest - 1):
             raise ValueError(f"finest is {finest} but steps are halved from 1 down to 1/finest; write a power of two, such as 128")
         if not 0 < portion < 1:
             raise ValueError(f"portion is {portion} but must lie between 0 and 1: both kinds of rows are needed")
-        super().__init__(operator, channels, Steps(finest), source, coupling, steps, calibrated)
+        super().__init__(operator, channels, Steps(finest), source, coupling, steps, calibrated, sampler)
         self.finest, self.portion = finest, portion
+
+    def stairs(self, s: float) -> tuple[float, ...]:
+        """Steps that were trained: each the largest power of two that divides what is left, so 3/4, 1/2, 0."""
+        left, levels = round(s * self.finest), [s]
+        while left:
+            left -= left & -left
+            levels.append(left / self.finest)
+        return tuple(levels)
 
     def times(self, noise: Draws, like: Float[Tensor, "B M"]) -> tuple[Float[Tensor, "B M"], Float[Tensor, "B M"]]:
         """Uniform over the steps' sizes, and over the multiples of each."""

@@ -26,6 +26,7 @@ from surrogates.refine.average_velocity import Average, AverageVelocity
 from surrogates.refine.coupling import INDEPENDENT, Coupling
 from surrogates.refine.flow import FRESH_DRAW
 from surrogates.refine.mean_flow import BELOW_ONE, two_times
+from surrogates.refine.reinterpolate import ECI, PCFM
 from surrogates.refine.schedule import Schedule
 from surrogates.refine.source import GAUSSIAN, Source
 
@@ -50,8 +51,9 @@ class SplitMeanFlow(AverageVelocity):
         steps: int = 1,
         ratio: float = 0.5,
         calibrated: bool = False,
+        sampler: PCFM | ECI | None = None,
     ) -> None:
-        super().__init__(operator, channels, schedule, source, coupling, steps, calibrated)
+        super().__init__(operator, channels, schedule, source, coupling, steps, calibrated, sampler)
         if not 0 < ratio <= 1:
             raise ValueError(f"ratio is {ratio} but must lie in (0, 1]: without rows of r = s, u = 0 satisfies the identity")
         self.ratio = ratio

@@ -96,8 +96,9 @@ class VelocityTail(Student, FlowMatching):
     @property
     def evaluations(self) -> int:
         """Network evaluations a call, the head's and the tail's."""
-        head = evaluations(self.head.sampler, self.first) if isinstance(self.head, FlowMatching) else len(self.first) - 1
-        return head + super().evaluations
+        head = self.head
+        first = evaluations(head.sampler, self.first) if isinstance(head, FlowMatching) else head.evaluations_along(self.first)
+        return first + super().evaluations
 
     def led(
         self,
@@ -111,11 +112,12 @@ class VelocityTail(Student, FlowMatching):
         lawful: Callable[[Tensor], Tensor] | None,
     ) -> Float[Tensor, "B C *X"]:
         """z(switch), by the head."""
+        fresh = self.fresh(domain, noise)
         if isinstance(self.head, AverageVelocity):
-            return self.head.along(self.first, z, frame, guess, context, embedding, domain, lawful)
+            return self.head.along(self.first, z, frame, guess, context, embedding, domain, lawful, fresh)
         velocity = self.head.velocity(frame, guess, context, embedding, domain)
         velocity = velocity if lawful is None else corrected(velocity, lawful)
-        return self.head.sampler(velocity, z, self.first, LINEAR, lambda like, k: noise(like, draw=FRESH_DRAW + k))
+        return self.head.sampler(velocity, z, self.first, LINEAR, fresh)
 
     def forward(
         self,
@@ -133,5 +135,5 @@ class VelocityTail(Student, FlowMatching):
         z = self.led(self.start(frame, context, domain, noise), *given, noise, lawful)
         velocity = self.velocity(*given)
         velocity = velocity if lawful is None else corrected(velocity, lawful)
-        x = self.sampler(velocity, z, self.schedule.levels(self.steps), LINEAR, lambda like, k: noise(like, draw=after + k))
+        x = self.sampler(velocity, z, self.schedule.levels(self.steps), LINEAR, self.fresh(domain, noise, after))
         return self.finish(frame, x, None, correct)
