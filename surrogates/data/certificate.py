@@ -2,8 +2,8 @@
 
 From the first frames of some test trajectories the solver runs again with half the time step, and with that and twice the points
 (at the same step a finer grid may be unstable). t* is the last lead at which both still correlate with the stored frames at .999 or
-better, in every trajectory: pointwise scores stop there, beyond it only statistics count. Correlation is over space and channels,
-each channel centred.
+better, in every trajectory and every field: pointwise scores stop there, beyond it only statistics count. Correlation is over space and
+components, each centred.
 
 The leading Lyapunov exponent (`surrogates.pde.lyapunov`) comes from the burn-in's grid in float64, the turnover time from the frames.
 """
@@ -22,6 +22,7 @@ from torch import Tensor
 from surrogates import pde
 from surrogates.data import truth
 from surrogates.data.recipe import Recipe
+from surrogates.fields import Fields
 
 THRESHOLD = 0.999
 EXPONENT = "exponent"
@@ -53,12 +54,11 @@ def certificate(recipe: Recipe, stored: Float[Tensor, "B T C *X"], results: Mapp
     """What the file keeps. `stored` are the frames of the examined trajectories, `results` those of `jobs`."""
     ids, rows = subjects(recipe)
     step, count = recipe.frames.step, count_of(recipe)
-    leads = {name: lead(correlation(stored[:, :count], results[name]), step) for name in truth.finer(recipe)}
-    box = recipe.box
-    turnover = torch.stack([pde.turnover_time(u, box) for u in stored.double().unbind(1)]).mean()
+    fields = truth.fields_of(recipe)
+    leads = {name: lead(by_field(stored[:, :count], results[name], fields), step) for name in truth.finer(recipe)}
     out: dict[str, Any] = {
         "scored_time": min(leads.values()),
-        "turnover_time": float(turnover),
+        **turnover(recipe, stored),
         **{f"{name}_time": value for name, value in leads.items()},
         "checked_time": (count - 1) * step,
         "trajectories": ids[:rows],
@@ -69,6 +69,19 @@ def certificate(recipe: Recipe, stored: Float[Tensor, "B T C *X"], results: Mapp
         if exponent > 0:
             out["lyapunov_time"] = 1 / exponent
     return out
+
+
+def turnover(recipe: Recipe, stored: Float[Tensor, "B T C *X"]) -> dict[str, float]:
+    """The turnover time of the frames, of an equation that has one."""
+    time_of = getattr(truth.solver_of(recipe, recipe.solver), "turnover_time", None)
+    return (
+        {} if time_of is None else {"turnover_time": float(torch.stack([time_of(u, recipe.box) for u in stored.double().unbind(1)]).mean())}
+    )
+
+
+def by_field(a: Float[Tensor, "B T C *X"], b: Float[Tensor, "B T C *X"], fields: Fields) -> Float[Tensor, "B T"]:
+    """The lowest correlation of any field: units differ from field to field, and the largest would speak for all."""
+    return torch.stack([correlation(a[:, :, fields.slice(f.name)], b[:, :, fields.slice(f.name)]) for f in fields]).amin(0)
 
 
 def correlation(a: Float[Tensor, "B T C *X"], b: Float[Tensor, "B T C *X"]) -> Float[Tensor, "B T"]:
@@ -99,8 +112,8 @@ def _exponent(recipe: Recipe, device: str, tick: truth.Tick) -> Float[Tensor, " 
     ids, rows = subjects(recipe)
     u = truth.start(recipe, ids, tick, device)[:rows].double()
     settings, step = replace(recipe.coarse, dtype="float64"), recipe.frames.step
-    box = recipe.domain.box(settings.resolution)
-    past = recipe.domain.box(recipe.solver.resolution).resample(u, box.shape)[:, None]
+    box, solver = recipe.domain.solver(settings.resolution), truth.solver_of(recipe, settings)
+    past = solver.resample(u, recipe.domain.solver(recipe.solver.resolution), box)[:, None]
     at = truth.conditions(recipe, ids[:rows], box, step, past)
     total = round(recipe.certificate.lyapunov / step)
     discard = int(SHARE * total)
@@ -110,5 +123,4 @@ def _exponent(recipe: Recipe, device: str, tick: truth.Tick) -> Float[Tensor, " 
         tick(per_frame)
         return at
 
-    solver = truth.solver_of(recipe, settings)
     return pde.lyapunov_exponent(solver, past, total - discard, ticking, discard=discard, seed=recipe.seed)

@@ -5,6 +5,8 @@
     surrogates   ours: ids of the trajectories, one `complete` byte each, and a JSON text `final`; attributes recipe, seed, version,
                  and where an initial state has several members their number `members`
 
+Dimensions are x, y, z in the units of the box, or lat and lon in degrees (grid type "spherical", components north and east).
+
 Everything HDF5 knows about the file is written at once, to a name that is then moved into place, with the arrays preallocated,
 contiguous and uncompressed. From then on only raw bytes at known offsets change: frames, synchronised; then their `complete` byte;
 last of all `final`. So there is no moment at which a kill leaves a file that does not open. An unfinished file is `*.hdf5.part`.
@@ -27,7 +29,8 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from surrogates.domains import Box
+from surrogates.domains import Box, Sphere
+from surrogates.domains.box import PERIODIC
 from surrogates.fields import Field, Fields
 
 FORMAT = 1
@@ -38,15 +41,26 @@ ORDERS = ("t0_fields", "t1_fields", "t2_fields")
 FINAL_BYTES = 1 << 14
 ROOM_FOR_THE_REST = 1 << 17
 STRING = h5py.string_dtype()
+OPEN = "open"
+KINDS_OF_GRID = {Box: "cartesian", Sphere: "spherical"}
 
 
-def order_of(f: Field, box: Box) -> int:
+def domain_from(stored: str) -> Box | Sphere:
+    """The domain of a file of ours. Raises ValueError for a kind that has no tensor-product grid."""
+    entry = json.loads(stored)
+    kinds: dict[str, type[Box] | type[Sphere]] = {"box": Box, "sphere": Sphere}
+    if entry.get("type") not in kinds:
+        raise ValueError(f"domain {entry.get('type')!r} is none of {list(kinds)}, whose grids this layout holds")
+    return kinds[entry["type"]].from_json(entry)
+
+
+def order_of(f: Field, box: Box | Sphere) -> int:
     """The tensor order of a field: 0 scalar, 1 vector, 2 tensor. Raises ValueError for components that make none of these."""
     orders = {0: 0, box.dim: 1, box.dim**2: 2}
     if len(f.components) not in orders or f.levels:
         raise ValueError(
             f"field {f.name!r} has {len(f.components)} components and {len(f.levels)} levels; The Well's layout takes a scalar, "
-            f"{box.dim} or {box.dim**2} components on a {box.dim}-D box, and no levels"
+            f"{box.dim} or {box.dim**2} components on a domain of {box.dim} axes, and no levels"
         )
     return orders[len(f.components)]
 
@@ -56,7 +70,7 @@ def create(
     *,
     name: str,
     fields: Fields,
-    box: Box,
+    box: Box | Sphere,
     times: Sequence[float],
     trajectories: Sequence[int],
     parameters: Mapping[str, Sequence[float]],
@@ -68,7 +82,14 @@ def create(
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with h5py.File(draft, "w", libver="earliest") as f:
-            f.attrs.update({"dataset_name": name, "grid_type": "cartesian", "n_spatial_dims": box.dim, "n_trajectories": len(trajectories)})
+            f.attrs.update(
+                {
+                    "dataset_name": name,
+                    "grid_type": KINDS_OF_GRID[type(box)],
+                    "n_spatial_dims": box.dim,
+                    "n_trajectories": len(trajectories),
+                }
+            )
             _dimensions(f, box, times)
             _boundaries(f, box)
             _parameters(f, parameters)
@@ -94,7 +115,7 @@ class Part:
         with h5py.File(path, "r") as f:
             ours = f[OURS]
             self.fields = Fields.from_json(json.loads(ours.attrs["fields"]))
-            self.box = Box.from_json(json.loads(ours.attrs["domain"]))
+            self.box = domain_from(ours.attrs["domain"])
             self.recipe = str(ours.attrs["recipe"])
             self.version = str(ours.attrs["version"])
             self.complete = ours["complete"][:].astype(bool)
@@ -146,7 +167,7 @@ def checksum(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _dimensions(f: h5py.File, box: Box, times: Sequence[float]) -> None:
+def _dimensions(f: h5py.File, box: Box | Sphere, times: Sequence[float]) -> None:
     group = f.create_group("dimensions")
     group.attrs["spatial_dims"] = np.array(box.axes, dtype=STRING)
     _plain(group, "time", np.asarray(times, np.float32), sample_varying=False, time_varying=True)
@@ -154,9 +175,10 @@ def _dimensions(f: h5py.File, box: Box, times: Sequence[float]) -> None:
         _plain(group, name, box.coordinate(axis).numpy().astype(np.float32), sample_varying=False, time_varying=False)
 
 
-def _boundaries(f: h5py.File, box: Box) -> None:
+def _boundaries(f: h5py.File, box: Box | Sphere) -> None:
     group = f.create_group("boundary_conditions")
-    for axis, kind in zip(box.axes, box.boundary, strict=True):
+    ends = box.boundary if isinstance(box, Box) else (OPEN, PERIODIC)  # as the layout's own sphere has it
+    for axis, kind in zip(box.axes, ends, strict=True):
         side = group.create_group(f"{axis}_{kind}")
         side.attrs.update({"associated_dims": np.array([axis], dtype=STRING), "associated_fields": np.array([], dtype=STRING)})
         side.attrs.update({"bc_type": kind.upper(), "sample_varying": False, "time_varying": False})
@@ -179,7 +201,7 @@ def _parameters(f: h5py.File, parameters: Mapping[str, Sequence[float]]) -> None
         _plain(group, name, np.asarray(value, np.float32), sample_varying=varies, time_varying=False)
 
 
-def _fields(f: h5py.File, fields: Fields, box: Box, lead: tuple[int, int]) -> None:
+def _fields(f: h5py.File, fields: Fields, box: Box | Sphere, lead: tuple[int, int]) -> None:
     for order, group_name in enumerate(ORDERS):
         group = f.create_group(group_name)
         chosen = [x for x in fields if order_of(x, box) == order]

@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from surrogates.data.layout import FORMAT, MEMBERS, ORDERS, OURS, checksum
-from surrogates.domains import Box
+from surrogates.data.layout import FORMAT, MEMBERS, ORDERS, OURS, checksum, domain_from
+from surrogates.domains import Box, Sphere
 from surrogates.fields import Field, Fields
 from surrogates.interchange import MEMBER, TIME, TRAJECTORY, coordinates, describe_attrs
 
@@ -79,9 +79,9 @@ def _dataset(f: h5py.File, path: Path, partial: bool) -> xr.Dataset:
     return xr.Dataset(_variables(f, path, fields, box, rows, lead), coords, {"dt": times[1] - times[0], **attrs})
 
 
-def _geometry(f: h5py.File) -> Box:
+def _geometry(f: h5py.File) -> Box | Sphere:
     if OURS in f:
-        return Box.from_json(json.loads(f[OURS].attrs["domain"]))
+        return domain_from(f[OURS].attrs["domain"])
     if str(f.attrs["grid_type"]) != "cartesian":
         raise ValueError(f"{f.filename} has grid_type {f.attrs['grid_type']!r}; only 'cartesian' is read")
     names = [str(n) for n in f["dimensions"].attrs["spatial_dims"]]
@@ -132,7 +132,9 @@ def _parameters(f: h5py.File, rows: npt.NDArray[Any]) -> dict[str, list[float]]:
     return out
 
 
-def _variables(f: h5py.File, path: Path, fields: Fields, box: Box, rows: npt.NDArray[Any], lead: tuple[int, ...]) -> dict[str, Any]:
+def _variables(
+    f: h5py.File, path: Path, fields: Fields, box: Box | Sphere, rows: npt.NDArray[Any], lead: tuple[int, ...]
+) -> dict[str, Any]:
     """One variable a component; `lead` is () or, where so many rows each are the members of one trajectory, their number."""
     data: dict[str, Any] = {}
     dims = (TRAJECTORY, *((MEMBER,) if lead else ()), TIME, *box.axes)

@@ -17,14 +17,14 @@ from surrogates import catalog
 from surrogates.data.distribution import Distribution
 from surrogates.data.layout import MEMBERS
 from surrogates.data.parse import load_yaml, merge, parse
-from surrogates.data.sections import BurnIn, Check, Frames, Members, Solver, Space, Split, one_of, positive
-from surrogates.domains import Box
+from surrogates.data.sections import BurnIn, Check, Frames, Globe, Interval, Members, Solver, Space, Split, one_of, positive
+from surrogates.domains import Box, Sphere
 from surrogates.errors import nearest
 from surrogates.noise import splitmix
 
 SIZES = ("tiny", "small", "full")
 SPLITS = ("train", "valid", "test")
-MAY_VANISH = ("drag", "forcing")
+MAY_VANISH = ("drag", "forcing", "rotation", "damping")
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Recipe:
     name: str
     equation: str
     parameters: Mapping[str, Distribution]
-    domain: Space
+    domain: Space | Globe | Interval
     solver: Solver
     frames: Frames
     splits: Mapping[str, Split]
@@ -59,10 +59,8 @@ class Recipe:
             ("burn_in.solver", self.coarse.resolution),
             ("frames", self.frames.resolution),
         ):
-            if len(resolution) != len(self.domain.lengths):
-                raise ValueError(
-                    f"{label}.resolution {list(resolution)} must have one entry for each of domain.lengths {list(self.domain.lengths)}"
-                )
+            if len(resolution) != self.domain.dim:
+                raise ValueError(f"{label}.resolution {list(resolution)} must have one entry for each of {self.domain.axes}")
         if any(s > t for s, t in zip(self.frames.resolution, self.solver.resolution, strict=True)):
             raise ValueError(f"frames.resolution {self.frames.resolution} is finer than solver.resolution {self.solver.resolution}")
         if self.certificate.time > self.span * (1 + 1e-9):
@@ -91,7 +89,7 @@ class Recipe:
     # -- what follows from it ----------------------------------------------------------------------------------
 
     @property
-    def box(self) -> Box:
+    def box(self) -> Box | Sphere:
         """The domain at the stored resolution."""
         return self.domain.box(self.frames.resolution)
 

@@ -4,22 +4,84 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from surrogates.data.distribution import Distribution
-from surrogates.domains import Box
+from surrogates.data.parse import parse
+from surrogates.domains import Box, Sphere
+from surrogates.domains.box import WALL
+from surrogates.domains.sphere import CELLS, GAUSS, GRIDS
 from surrogates.errors import nearest
 
 
 @dataclass(frozen=True)
 class Space:
-    """A periodic box [0, length) on each axis."""
+    """A periodic box [0, length) on each axis; with `radius` a `Globe` instead, with `lower` and `upper` an `Interval`."""
 
     lengths: tuple[float, ...]
     units: str = "1"
 
+    @classmethod
+    def read(cls, entry: Any) -> Any:
+        for key, kind in (("radius", Globe), ("upper", Interval)):
+            if isinstance(entry, Mapping) and key in entry:
+                return parse(kind, entry, kind.__name__.lower())
+        return NotImplemented
+
+    @property
+    def axes(self) -> str:
+        return f"domain.lengths {list(self.lengths)}"
+
+    @property
+    def dim(self) -> int:
+        return len(self.lengths)
+
     def box(self, resolution: tuple[int, ...]) -> Box:
+        """Where frames are stored."""
         return Box.periodic(resolution, self.lengths, self.units)
+
+    def solver(self, resolution: tuple[int, ...]) -> Box:
+        """Where the solver works."""
+        return self.box(resolution)
+
+
+@dataclass(frozen=True)
+class Globe:
+    """A sphere. Solvers work on Gauss grids, frames are stored on `grid`."""
+
+    radius: float
+    units: str = "m"
+    grid: str = CELLS
+    north_first: bool = True
+    axes: ClassVar[str] = "latitude and longitude"
+    dim: ClassVar[int] = 2
+
+    def __post_init__(self) -> None:
+        positive(radius=self.radius)
+        one_of("grid", self.grid, GRIDS)
+
+    def box(self, resolution: tuple[int, ...]) -> Sphere:
+        return Sphere(resolution, self.grid, self.north_first, radius=self.radius, units=self.units)
+
+    def solver(self, resolution: tuple[int, ...]) -> Sphere:
+        return Sphere(resolution, GAUSS, radius=self.radius, units=self.units)
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A line from `lower` to `upper` between walls, in equal cells."""
+
+    lower: float
+    upper: float
+    units: str = "1"
+    axes: ClassVar[str] = "the line"
+    dim: ClassVar[int] = 1
+
+    def box(self, resolution: tuple[int, ...]) -> Box:
+        return Box(resolution, (self.lower,), (self.upper,), (WALL,), units=self.units)
+
+    def solver(self, resolution: tuple[int, ...]) -> Box:
+        return self.box(resolution)
 
 
 @dataclass(frozen=True)

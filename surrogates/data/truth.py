@@ -8,40 +8,58 @@ from __future__ import annotations
 
 import inspect
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from math import ceil, prod
+from typing import Any, Protocol
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from surrogates import pde
-from surrogates.contracts import Conditions, Noise, State
+from surrogates.contracts import Conditions, Noise, State, Step
 from surrogates.data.recipe import Recipe
 from surrogates.data.sections import Solver
-from surrogates.domains import Box
+from surrogates.domains import Box, Sphere
 from surrogates.errors import nearest
 from surrogates.fields import Fields
 from surrogates.noise import SeededNoise, splitmix
 
-EQUATIONS: dict[str, type[pde.Kolmogorov | pde.KuramotoSivashinsky | pde.Burgers | pde.ForcedBurgers | pde.KdV | pde.PassiveScalar]] = {
+
+class Truth(Step, Protocol):
+    """A solver that draws its own initial states, and knows how its states come from one grid to another.
+
+    `turnover_time(u, domain) -> (B,)` is there where the equation has one.
+    """
+
+    @property
+    def fields(self) -> Fields: ...
+    @property
+    def constants(self) -> Mapping[str, Any]: ...
+    @property
+    def initial(self) -> Callable[..., Tensor]: ...
+    def resample(self, u: Tensor, here: Any, there: Any) -> Tensor: ...
+
+
+EQUATIONS: dict[str, Callable[..., Truth]] = {
     "kolmogorov2d": pde.Kolmogorov,
     "kuramoto_sivashinsky": pde.KuramotoSivashinsky,
     "burgers": pde.Burgers,
     "forced_burgers": pde.ForcedBurgers,
     "kdv": pde.KdV,
     "passive_scalar2d": pde.PassiveScalar,
+    "shallow_water": pde.ShallowWater,
+    "barotropic_jet": pde.BarotropicJet,
 }
 SCHEMES = {"etdrk2": pde.etdrk2, "etdrk4": pde.etdrk4}
 STAGES = {"etdrk2": 2, "etdrk4": 4}
 BURN_IN, SETTLE, FRAMES = 1, 2, 3  # each stage has noise of its own, so that no frame is driven by what made its initial state
+CONDITIONS = "conditions"  # the argument of initial states that depend on parameters
 CHUNKS = 40  # at most so many calls of the solver in a burn-in: enough for a progress bar, and for stopping
 
 Tick = Callable[[float], None]
 """Called with work done, in points x substeps x stages x rows; may raise to stop."""
-
-Truth = pde.Kolmogorov | pde.KuramotoSivashinsky | pde.Burgers | pde.ForcedBurgers | pde.KdV | pde.PassiveScalar
 
 
 def solver_of(recipe: Recipe, settings: Solver) -> Truth:
@@ -50,7 +68,9 @@ def solver_of(recipe: Recipe, settings: Solver) -> Truth:
         raise ValueError(
             f"equation {recipe.equation!r} is unknown; the equations are {list(EQUATIONS)}{nearest(recipe.equation, EQUATIONS)}"
         )
-    solver = EQUATIONS[recipe.equation](settings.resolution, max_dt=settings.dt, scheme=SCHEMES[settings.scheme], dtype=settings.dtype)
+    made = EQUATIONS[recipe.equation]
+    scheme = {"scheme": SCHEMES[settings.scheme]} if "scheme" in inspect.signature(made).parameters else {}
+    solver = made(settings.resolution, max_dt=settings.dt, dtype=settings.dtype, **scheme)
     for name in recipe.parameters:
         if name not in solver.constants:
             raise ValueError(
@@ -59,7 +79,7 @@ def solver_of(recipe: Recipe, settings: Solver) -> Truth:
     for name, constant in solver.constants.items():
         if constant is None and name not in recipe.parameters:
             raise ValueError(f"{recipe.equation} needs the parameter {name!r}; add it to the recipe's parameters")
-    known = [n for n, p in inspect.signature(solver.initial).parameters.items() if p.kind is p.KEYWORD_ONLY]
+    known = [n for n, p in inspect.signature(solver.initial).parameters.items() if p.kind is p.KEYWORD_ONLY and n != CONDITIONS]
     for name in recipe.initial:
         if name not in known:
             raise ValueError(f"initial states of {recipe.equation} have no {name!r}; they have {known}{nearest(name, known)}")
@@ -72,13 +92,21 @@ def fields_of(recipe: Recipe) -> Fields:
 
 def start(recipe: Recipe, ids: Sequence[int], tick: Tick, device: str = "cpu") -> Float[Tensor, "B C *Y"]:
     """The states at the first frame, on the solver's grid, in its precision."""
-    coarse, fine = recipe.domain.box(recipe.coarse.resolution), recipe.domain.box(recipe.solver.resolution)
-    u: Tensor = solver_of(recipe, recipe.coarse).initial(coarse, list(ids), recipe.seed, **recipe.initial).to(device)
+    coarse, fine = recipe.domain.solver(recipe.coarse.resolution), recipe.domain.solver(recipe.solver.resolution)
+    u = drawn(recipe, ids, coarse).to(device)
     if recipe.burn_in is None:
         return u.to(getattr(torch, recipe.solver.dtype))
     u = _pass(recipe, ids, u, recipe.burn_in.time, recipe.coarse, coarse, tick, BURN_IN)
-    u = coarse.resample(u.to(getattr(torch, recipe.solver.dtype)), fine.shape)
+    u = solver_of(recipe, recipe.solver).resample(u.to(getattr(torch, recipe.solver.dtype)), coarse, fine)
     return _pass(recipe, ids, u, recipe.burn_in.settle, recipe.solver, fine, tick, SETTLE)
+
+
+def drawn(recipe: Recipe, ids: Sequence[int], grid: Box | Sphere) -> Float[Tensor, "B C *Y"]:
+    """Random initial states. An equation whose states depend on its parameters, in balance with them, is told these."""
+    initial = solver_of(recipe, recipe.coarse).initial
+    told = {CONDITIONS: conditions(recipe, ids, grid, recipe.frames.step, torch.empty(0))}
+    keywords = told if CONDITIONS in inspect.signature(initial).parameters else {}
+    return initial(grid, list(ids), recipe.seed, **recipe.initial, **keywords)
 
 
 def frames(
@@ -88,8 +116,8 @@ def frames(
 
     Rows b, b + 1, ... are members 0, ..., `members` - 1 of one trajectory: where the equation draws noise, each has its own.
     """
-    fine = recipe.domain.box(recipe.solver.resolution)
-    yield fine.resample(u, recipe.frames.resolution)
+    fine = recipe.domain.solver(recipe.solver.resolution)
+    yield solver_of(recipe, recipe.solver).resample(u, fine, recipe.box)
     if count > 1:
         noise = SeededNoise(splitmix(recipe.seed, FRAMES), ids, [row % members for row in range(len(ids))])
         yield from _advance(recipe, ids, u, recipe.frames.step, count - 1, settings, fine, recipe.box, tick, noise)
@@ -113,7 +141,9 @@ def work_of_start(recipe: Recipe, rows: int) -> float:
     return sum(work(recipe, s, t, t / _chunks(s, t), rows) for s, t in parts if t)
 
 
-def _pass(recipe: Recipe, ids: Sequence[int], u: Tensor, time: float, settings: Solver, box: Box, tick: Tick, stage: int) -> Tensor:
+def _pass(
+    recipe: Recipe, ids: Sequence[int], u: Tensor, time: float, settings: Solver, box: Box | Sphere, tick: Tick, stage: int
+) -> Tensor:
     """The states `time` later, on the same grid."""
     if not time:
         return u
@@ -128,8 +158,8 @@ def _advance(
     step: float,
     count: int,
     settings: Solver,
-    box: Box,
-    stored: Box,
+    box: Box | Sphere,
+    stored: Box | Sphere,
     tick: Tick,
     noise: Noise,
 ) -> Iterator[Tensor]:
@@ -147,7 +177,7 @@ def _advance(
         yield made[:, 0]
 
 
-def conditions(recipe: Recipe, ids: Sequence[int], box: Box, step: float, like: Tensor) -> Conditions:
+def conditions(recipe: Recipe, ids: Sequence[int], box: Box | Sphere, step: float, like: Tensor) -> Conditions:
     """The parameters of the trajectories `ids`, on the device of `like`."""
     names = tuple(recipe.parameters)
     values = [[recipe.values(i)[n] for n in names] for i in ids]

@@ -1,5 +1,6 @@
 """Truth solvers and classical baselines, one equation a file; every one is a `Step`."""
 
+from surrogates.pde.barotropic_jet import BarotropicJet
 from surrogates.pde.baselines import Climatology, Persistence
 from surrogates.pde.burgers import Burgers
 from surrogates.pde.crank_nicolson import rk4_crank_nicolson
@@ -10,9 +11,11 @@ from surrogates.pde.kolmogorov import Kolmogorov
 from surrogates.pde.kuramoto_sivashinsky import KuramotoSivashinsky
 from surrogates.pde.lyapunov import lyapunov_exponent, turnover_time
 from surrogates.pde.passive_scalar import PassiveScalar
+from surrogates.pde.shallow_water import ShallowWater
 from surrogates.pde.spectral import Spectral
 
 __all__ = [
+    "BarotropicJet",
     "Burgers",
     "Climatology",
     "ForcedBurgers",
@@ -21,6 +24,7 @@ __all__ = [
     "KuramotoSivashinsky",
     "PassiveScalar",
     "Persistence",
+    "ShallowWater",
     "Spectral",
     "etdrk2",
     "etdrk4",

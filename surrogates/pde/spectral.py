@@ -18,6 +18,7 @@ from surrogates.contracts import Conditions
 from surrogates.domains import Box
 from surrogates.pde.etd import Scheme
 from surrogates.pde.exponential import Constant, Exponential
+from surrogates.pde.lyapunov import turnover_time
 
 
 class Spectral(Exponential[Box]):
@@ -54,6 +55,10 @@ class Spectral(Exponential[Box]):
         self, domain: Box, trajectories: Sequence[int], seed: int, *, peak: float | int = 4.0, rms: float | int = 1.0
     ) -> Float[Tensor, "B C *X"]:
         """Random initial states, float64: the same for a trajectory in any batch and at any resolution."""
+
+    def turnover_time(self, u: Float[Tensor, "B C *X"], domain: Box) -> Float[Tensor, " B"]:
+        """That of a state on any grid (`surrogates.pde.lyapunov`)."""
+        return turnover_time(u, domain)
 
     # -- what the modes are ------------------------------------------------------------------------------------
 
