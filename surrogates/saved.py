@@ -137,7 +137,9 @@ def card(step: Any, config: Mapping[str, Any]) -> str:
 
 
 def _about(surrogate: Surrogate, frames: str) -> list[str]:
-    parts = {k: type(getattr(surrogate, k)).__name__ for k in ("operator", "refiner", "constraint") if getattr(surrogate, k) is not None}
+    parts = {
+        k: type(getattr(surrogate, k)).__name__ for k in ("operator", "head", "refiner", "constraint") if getattr(surrogate, k) is not None
+    }
     return [
         f"Steps by dt = {surrogate.dt:g} {frames}; " + ", ".join(f"{k} `{v}`" for k, v in parts.items()) + ".",
         f"Domain: {_where(surrogate.domain)}.",

@@ -14,7 +14,7 @@ a head lacks, is refused.
 from __future__ import annotations
 
 from math import pi
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -26,6 +26,7 @@ from surrogates.normalise import Normaliser
 from surrogates.target import Target
 
 
+@runtime_checkable
 class SizedHead(Head, Protocol):
     """A Head that says which channels of the state it makes, and from how many outputs Cy of which physical size."""
 

@@ -6,8 +6,8 @@ one cell loses the other gains, so whatever F is, the sum of V du over a closed 
     Mesh           the dual face of each pair of neighbours, with the area vector S_ij = -S_ji
 
 On simplices S_ij is the integral of a_i grad a_j - a_j grad a_i, with a the linear hat functions: the median dual face. Around an inner
-node they sum to zero, so that a uniform flux has no divergence. A cloud has no cells: there S_ij = V_i c_ij - V_j c_ji from the weights of its
-least-squares gradients, g_i = sum_j c_ij (u_j - u_i), and a uniform flux is free of divergence only as far as the points lie evenly.
+node they sum to zero, so that a uniform flux has no divergence. A cloud has no cells: there S_ij = V_i c_ij - V_j c_ji from the weights of
+its least-squares gradients, g_i = sum_j c_ij (u_j - u_i), and a uniform flux is free of divergence only as far as the points lie evenly.
 
 Source: Barth and Jespersen, The design and application of upwind schemes on unstructured meshes, 1989, https://doi.org/10.2514/6.1989-366.
 """
@@ -15,7 +15,7 @@ Source: Barth and Jespersen, The design and application of upwind schemes on uns
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -29,6 +29,7 @@ from surrogates.domains.mesh_edges import nearest_image
 from surrogates.domains.mesh_measure import gradient_weights, volumes
 
 
+@runtime_checkable
 class Faces(Protocol):
     """Values of cells (B, C, *X) on both sides of every face (B, C, *F), and back as sums over the faces of a cell; volumes float64."""
 

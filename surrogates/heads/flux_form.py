@@ -13,9 +13,9 @@ so that no cell leaves its bounds (`limiter`); sources come first, and a sink th
                            S_ij . (q_i + q_j)/2 + |S_ij| (P_i - P_j)/|x_i - x_j| = -(what passes from j to i)
 
 (q alone would not move what alternates from node to node; P does.) Outputs are in units of s l/dt, P of s l^2/dt, with s the fitted
-standard deviation of the channel's increments between frames, dt the trained step and l the length of the domain over 2 pi (a Sphere's radius): an
-output of 1 on the scale of the domain changes u by s in a step, n times finer one of 1/n does. Fluxes are taken in the network's type, all
-sums in float64, rounded once to the type of u.
+standard deviation of the channel's increments between frames, dt the trained step and l the length of the domain over 2 pi (a Sphere's
+radius): an output of 1 on the scale of the domain changes u by s in a step, n times finer one of 1/n does. Fluxes are taken in the
+network's type, all sums in float64, rounded once to the type of u.
 
 Source: LeVeque, Finite Volume Methods for Hyperbolic Problems, 2002, section 4.1, https://doi.org/10.1017/CBO9780511791253.
 """

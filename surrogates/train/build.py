@@ -7,7 +7,7 @@ Widths follow from `Surrogate` and `refine.conditioning`: C channels, bundle T, 
 
     guess     H C       -> T C,   embedding E          refiner   T C + H C [+ T C with a guess] -> T C,   embedding E + F
 
-but for refiners that have `widths` of their own.
+but for refiners that have `widths` of their own, and for a guess under a head, which gives T K channels (`heads.decode.channels_of`).
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ from surrogates.data.module import DataModule
 from surrogates.domains import Box
 from surrogates.errors import nearest
 from surrogates.fields import Fields
+from surrogates.heads import SideBySide
+from surrogates.heads.decode import SizedHead, channels_of
 from surrogates.refine.conditioning import widths
 from surrogates.saved import load_surrogate
 from surrogates.surrogate import Surrogate
@@ -36,6 +38,7 @@ OperatorFactory = Callable[[int, int, int], nn.Module]
 RefinerFactory = Callable[..., nn.Module]
 """(operator, channels=...) -> refiner."""
 LawFactory = Callable[[Fields], Constraint]
+HeadFactory = Callable[[Fields], SizedHead]
 
 
 def fresh(
@@ -46,6 +49,7 @@ def fresh(
     laws: Sequence[LawFactory] = (),
     *,
     guess: OperatorFactory | None = None,
+    heads: Sequence[HeadFactory] = (),
     target: Target | None = None,
     parameters: Sequence[str] | None = None,
     correct_sampling: bool = False,
@@ -54,7 +58,9 @@ def fresh(
     `guess` is trained together with the refiner."""
     names = conditioning(data, parameters)
     inputs, outputs = data.history * data.fields.count, bundle * data.fields.count
+    made = head(data.fields, heads)
     if refiner is None:
+        outputs = outputs if made is None else bundle * channels_of(made, data.fields.count, data.domain)
         parts: dict[str, Any] = {"operator": operator(inputs, outputs, len(names))}
     else:
         network = operator(*operator_sizes(refiner, outputs, inputs, len(names), guess is not None, bundle))
@@ -72,6 +78,7 @@ def fresh(
         bundle=bundle,
         parameters=names,
         correct_sampling=correct_sampling,
+        head=made,
     )
     surrogate.normaliser.load_state_dict(data.normaliser.state_dict())
     mean, std = data.parameter_statistics
@@ -138,6 +145,10 @@ def check_fit(saved: Surrogate, data: DataModule, bundle: int, where: str) -> No
     """Raise ValueError unless a saved surrogate has a guess and was made for such windows of such data."""
     if saved.operator is None:
         raise ValueError(f"{where} has no deterministic operator to serve as a guess; train one without a refiner first")
+    if saved.head is not None:
+        raise ValueError(
+            f"{where} gives what {type(saved.head).__name__} makes a state of, which no refiner draws; train a guess without a head"
+        )
     asked = {"fields": data.fields, "dt": data.dt, "history": data.history, "bundle": bundle}
     for name, value in asked.items():
         have = getattr(saved, name)
@@ -153,6 +164,12 @@ def constraint(fields: Fields, laws: Sequence[LawFactory]) -> Constraint | None:
     """No law, one, or several in order."""
     made = [law(fields) for law in laws]
     return InOrder(tuple(made)) if len(made) > 1 else made[0] if made else None  # type: ignore[arg-type]
+
+
+def head(fields: Fields, heads: Sequence[HeadFactory]) -> SizedHead | None:
+    """No head, one, or several side by side."""
+    made = [factory(fields) for factory in heads]
+    return SideBySide(tuple(made)) if len(made) > 1 else made[0] if made else None
 
 
 def conditioning(data: DataModule, wanted: Sequence[str] | None) -> tuple[str, ...]:

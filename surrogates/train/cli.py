@@ -39,6 +39,7 @@ def configured(
     operator: Entry,
     refiner: Entry | None = None,
     laws: list[Entry] | None = None,
+    head: Entry | list[Entry] | None = None,
     strategy: Entry = "OneStep",
     target: Entry | None = None,
     parameters: list[str] | None = None,
@@ -56,6 +57,8 @@ def configured(
         operator: The network that is trained, such as {class: FNO, width: 32, modes: [24, 13]}.
         refiner: Generative part around the network, such as {class: FlowMatching, steps: 4}; none: a deterministic surrogate.
         laws: Constraints in order, such as [{class: DivergenceFree}].
+        head: What makes fields from the network's outputs, lawful by construction, such as {class: StreamFunction, field: velocity};
+            several in a list, each for a field of its own.
         strategy: OneStep, or {class: Pushforward, pushes: 1}.
         target: Tendency or Absolute: what is generated.
         parameters: The PDE parameters to condition on; all that vary unless given.
@@ -67,7 +70,7 @@ def configured(
         rollouts: What is rolled out for validation.
         seed: Weights and noise.
     """
-    parts = parts_of(operator=operator, refiner=refiner, laws=laws, strategy=strategy, target=target, guess=guess)
+    parts = parts_of(operator=operator, refiner=refiner, laws=laws, strategy=strategy, target=target, guess=guess, head=head)
     return Training(
         data,
         parts["operator"],
@@ -77,6 +80,7 @@ def configured(
         target=parts["target"]() if target else None,
         parameters=parameters,
         guess=parts["guess"],
+        heads=parts["heads"],
         cross=cross or (),
         correct_sampling=correct_sampling,
         optimiser=optimiser,
@@ -86,7 +90,13 @@ def configured(
 
 
 def parts_of(
-    operator: Entry, refiner: Entry | None, laws: list[Entry] | None, strategy: Entry, target: Entry | None, guess: Entry | None = None
+    operator: Entry,
+    refiner: Entry | None,
+    laws: list[Entry] | None,
+    strategy: Entry,
+    target: Entry | None,
+    guess: Entry | None = None,
+    head: Entry | list[Entry] | None = None,
 ) -> dict[str, Any]:
     """The parts of a model by key; each is checked against its class, none is built."""
     return {
@@ -94,6 +104,7 @@ def parts_of(
         "guess": guess if guess is None or isinstance(guess, str) else part(guess, "model.guess", "surrogates.operators", given=3),
         "refiner": part(refiner, "model.refiner", "surrogates.refine", given=1, named=("channels", "frames")) if refiner else None,
         "laws": [part(law, f"model.laws[{i}]", "surrogates.constraints", given=1) for i, law in enumerate(laws or ())],
+        "heads": [part(h, "model.head", "surrogates.heads", given=1) for h in (head if isinstance(head, list) else [head] if head else [])],
         "strategy": part(strategy, "model.strategy", "surrogates.train.strategies"),
         "target": part(target, "model.target", "surrogates.target") if target else None,
     }
@@ -126,7 +137,7 @@ class TrainCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """All that can be checked before the data are opened."""
         model = self.config.model
-        parts_of(**{k: model[k] for k in ("operator", "refiner", "laws", "strategy", "target", "guess")})
+        parts_of(**{k: model[k] for k in ("operator", "refiner", "laws", "strategy", "target", "guess", "head")})
         for cls, given in ((Settings, self.config.trainer), (Optimiser, model.optimiser), (Rollouts, model.rollouts)):
             cls(**vars(given))
 

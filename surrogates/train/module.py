@@ -17,7 +17,7 @@ from surrogates.data.windows import Batch
 from surrogates.noise import AtStep, SeededNoise, splitmix
 from surrogates.saved import WEIGHTS
 from surrogates.target import Target
-from surrogates.train.build import LawFactory, OperatorFactory, RefinerFactory, fresh, refined
+from surrogates.train.build import HeadFactory, LawFactory, OperatorFactory, RefinerFactory, fresh, refined
 from surrogates.train.guesses import cross_fitted
 from surrogates.train.optimiser import Optimiser
 from surrogates.train.strategies import OneStep, Strategy
@@ -35,6 +35,7 @@ class Training(LightningModule):
     where there is no refiner, else the refiner's. refiner: a factory (operator, channels=...) -> refiner. guess: the folder of a saved
     surrogate whose operator is frozen as the refiner's guess, or a factory of one that is trained together with it; cross: folders of
     surrogates trained on folds, whose guesses the refiner learns from instead (see `guesses`). laws: factories (fields) -> constraint.
+    heads: factories (fields) -> head, for surrogates without a refiner.
     Raises ValueError where the parts, the folders and the data do not fit together.
     """
 
@@ -49,6 +50,7 @@ class Training(LightningModule):
         target: Target | None = None,
         parameters: Sequence[str] | None = None,
         guess: str | os.PathLike[str] | OperatorFactory | None = None,
+        heads: Sequence[HeadFactory] = (),
         cross: Sequence[str | os.PathLike[str]] = (),
         correct_sampling: bool = False,
         optimiser: Optimiser | None = None,
@@ -79,14 +81,17 @@ class Training(LightningModule):
                     refiner,
                     laws,
                     guess=guess,
+                    heads=heads,
                     target=target,
                     parameters=parameters,
                     correct_sampling=correct_sampling,
                 )
                 guess = None
             else:
-                if refiner is None or target is not None or parameters is not None:
-                    raise ValueError("with `guess`, a refiner is trained (give one), and target and parameters are those of the guess")
+                if refiner is None or target is not None or parameters is not None or heads:
+                    raise ValueError(
+                        "with `guess`, a refiner is trained (give one, and no head); target and parameters are those of the guess"
+                    )
                 self.surrogate = refined(data, bundle, guess, operator, refiner, laws, correct_sampling=correct_sampling)
         teachers = taught_by(refiner)
         for folder in teachers:
