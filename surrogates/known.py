@@ -52,7 +52,7 @@ class Known(nn.Module):
                 parts.append((f - self.forcing_mean) / self.forcing_std)
         return torch.cat(parts, 1).to(like.dtype)
 
-    def fit(self, static: Iterable[Float[Tensor, "N Cs *X"]], forcing: Iterable[Float[Tensor, "N Cf *X"]]) -> None:
+    def fit(self, static: Iterable[Float[Tensor, "_ Cs *X"]], forcing: Iterable[Float[Tensor, "_ Cf *X"]]) -> None:
         """Means and deviations from the static fields and the forcings of the training split, in pieces of any number of rows."""
         for kind, values in (("static", static), ("forcing", forcing)):
             moments = Moments.none()

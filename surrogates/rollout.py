@@ -1,11 +1,18 @@
-"""The rollout: a step is called on its own output until enough frames have come. Pure, differentiable, counts frames."""
+"""The rollout: a step is called on its own output until enough frames have come. Pure, differentiable, counts frames.
+
+Gradients flow through it to the initial state, to parameters in the conditions and to weights. `checkpointed` is the same rollout for
+long ones: it keeps only the states between segments and makes what is inside them again on the way back (Griewank and Walther, ACM Trans.
+Math. Softw. 26, 2000). Segments of sqrt(n) calls keep the least: memory grows like sqrt(n), and the cost is one more rollout.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from surrogates.contracts import Conditions, Noise, State, Step
 
@@ -47,3 +54,30 @@ def bundles(
         bundle, state = step(state, at(made), noise)
         made += bundle.shape[1]
         yield bundle, state
+
+
+def checkpointed(
+    step: Step,
+    past: Float[Tensor, "B H Cin *X"],
+    frames: int,
+    at: Callable[[int], Conditions],
+    noise: Noise | None = None,
+    *,
+    every: int = 1,
+) -> Iterator[Float[Tensor, "B Cout *X"]]:
+    """`rollout`, its frames and gradients alike, with memory for the state after each `every` calls alone.
+
+    `at` and `noise` are asked twice and must answer alike, as all of ours do. Raises ValueError for `every` below 1, and as `rollout`.
+    """
+    if every < 1:
+        raise ValueError(f"a segment has at least one call, got every={every}; the square root of the number of calls keeps the least")
+    state, made = begin(step, past, at(0)), 0
+
+    def segment(state: State, made: int) -> tuple[Tensor, State]:
+        parts = list(bundles(step, state, min(frames, made + every * step.bundle), at, noise, made))
+        return torch.cat([bundle for bundle, _ in parts], 1), parts[-1][1]
+
+    while made < frames:
+        block, state = checkpoint(segment, state, made, use_reentrant=False)
+        yield from block.unbind(1)[: frames - made]
+        made += block.shape[1]

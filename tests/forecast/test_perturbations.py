@@ -113,14 +113,7 @@ def test_random_phases_keep_spectrum_mean_and_divergence() -> None:
         (lambda: Gaussian({"T": 1.0}), "need the fields"),
         (lambda: Gaussian({"q": 1.0}, FLOW), "no field 'q'"),
         (lambda: RandomPhases(-1.0), "must not be negative"),
-        (
-            lambda: RandomPhases(0.1)(
-                past(1, Box((16, 16), (0, 0), (1, 1), ("wall", "periodic"))),
-                conditions(1, Box((16, 16), (0, 0), (1, 1), ("wall", "periodic"))),
-                noise([1]),
-            ),
-            "periodic Box",
-        ),
+        (lambda: RandomPhases(0.1)(past(1, WALLED), conditions(1, WALLED), noise([1])), "periodic Box"),
     ],
     ids=["negative", "names", "unknown", "phases", "walls"],
 )
