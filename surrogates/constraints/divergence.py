@@ -1,99 +1,116 @@
-"""Leray projection: u - grad(inv_laplacian(div u)), the divergence-free field nearest to u in L2.
+"""Helmholtz-Hodge projection: u - grad p with div grad p = div u, the divergence-free field nearest to u, on every kind of domain.
 
-In Fourier space, u_hat - k (k . u_hat) / |k|^2 with the derivative wavenumber k, which is zero at the Nyquist index of an even axis.
-There the mode itself stays: removing it would destroy fields that are divergence-free on the grid, and keeping k would take a real
-field out of the reals and make the projection applied twice differ from once. At k = 0 nothing is removed: the mean flow stays.
-Only the correction k (k . u_hat) / |k|^2 is transformed back, so a field that holds the law is changed by rounding of its defect,
-not of itself. Source: Chorin and Marsden, A Mathematical Introduction to Fluid Mechanics, 1993, section 1.3 (Helmholtz-Hodge).
+div is everywhere the adjoint of -grad under the domain's measure. Then grad p is the gradient nearest to u, what stays is orthogonal to
+all gradients, and the projection is orthogonal: applied twice it is itself, and nothing nearer to u is free of divergence. Nothing flows
+through walls, coasts and the boundary of a mesh, as there no gradient is left out. Flows without divergence and without vorticity stay:
+the mean flow of a periodic box, through a channel, around an island. How derivatives are taken is said in
+
+    divergence_periodic   Box, periodic on every axis    Fourier series
+    divergence_walls      Box with walls                 sine and cosine series, flows through faces where cells are stretched
+    divergence_masked     Masked                         flows through the faces between wet cells
+    divergence_sphere     Sphere                         vector spherical harmonics
+    divergence_mesh       Mesh                           least squares over neighbours
+
+Only the correction is computed, so a field that holds the law is changed by the rounding of its defect, not of itself.
+Source: Chorin and Marsden, A Mathematical Introduction to Fluid Mechanics, 1993, section 1.3, https://doi.org/10.1007/978-1-4612-0883-9.
 """
 
 from __future__ import annotations
 
-from functools import reduce
-from operator import add
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from surrogates.constraints import divergence_masked, divergence_mesh, divergence_periodic, divergence_sphere, divergence_walls
+from surrogates.constraints.channels import Channels
 from surrogates.contracts import Conditions, Domain
-from surrogates.domains import Box
+from surrogates.domains import Box, Masked, Mesh, Sphere
 from surrogates.fields import Fields
 from surrogates.record import recorded
 
 
+class Method(NamedTuple):
+    """(v, domain, names of open boundaries) -> v (B, D, *X) less its gradient part, and ||div v|| / ||grad v|| (G, 1)."""
+
+    project: Callable[[Tensor, Any, tuple[str, ...]], Tensor]
+    defect: Callable[[Tensor, Any, tuple[str, ...]], Tensor]
+
+
+PERIODIC = Method(lambda v, box, _: v - divergence_periodic.compressive(v, box), lambda v, box, _: divergence_periodic.defect(v, box))
+WALLS = Method(lambda v, box, _: v - divergence_walls.compressive(v, box), lambda v, box, _: divergence_walls.defect(v, box))
+MASKED = Method(lambda v, sea, _: divergence_masked.project(v, sea), lambda v, sea, _: divergence_masked.defect(v, sea))
+SPHERE = Method(lambda v, globe, _: v - divergence_sphere.compressive(v, globe), lambda v, globe, _: divergence_sphere.defect(v, globe))
+MESH = Method(lambda v, mesh, names: v - divergence_mesh.compressive(v, mesh, names), divergence_mesh.defect)
+METHODS: dict[type, Method] = {Box: WALLS, Masked: MASKED, Sphere: SPHERE, Mesh: MESH}
+
+EAST_FIRST = {"u", "x", "e", "east", "eastward", "zonal", "lon", "longitude"}
+
+
 @recorded
 class DivergenceFree:
-    """div u = 0 for the vector field named `field` of `fields`, on a periodic Box of two or three dimensions.
+    """div u = 0 for the vector field named `field` of `fields`: one component an axis, two or three, in the order of the axes.
 
-    Other channels come back as they went in. Raises KeyError for an unknown field and ValueError for one that is not a vector of
-    two or three components on a single level, or, when called, for a domain that is not a periodic Box of that dimension.
+    On a sphere that is northward, then eastward. Fluid may pass the boundaries of a mesh that `open_boundaries` names (inlet, outlet);
+    walls, coasts and other boundaries are closed. Other channels come back as they went in.
+
+    Raises KeyError for an unknown field and ValueError for one that is not a vector of two or three components on a single level, or, when
+    called, for a domain of another dimension, for open boundaries that it does not name, and for an eastward component that comes first.
     """
 
     references = 0
 
-    def __init__(self, fields: Fields, field: str = "velocity") -> None:
+    def __init__(self, fields: Fields, field: str = "velocity", *, open_boundaries: tuple[str, ...] = ()) -> None:
         entry = fields[field]
         if len(entry.components) not in (2, 3) or entry.levels:
             raise ValueError(
                 f"{field!r} has components {entry.components} and levels {entry.levels}; a divergence needs the two or three components "
                 f"of a vector, such as Field({field!r}, components=('x', 'y')), without levels"
             )
-        self.field, self.count, self.channels = field, fields.count, fields.slice(field)
+        self.field, self.components, self.channels = field, entry.components, Channels.of(fields, field)
+        self.open_boundaries = tuple(open_boundaries)
 
-    def reference(self, u: Float[Tensor, "B C *X"], conditions: Conditions) -> Float[Tensor, "B 0"]:
+    def reference(self, u: Float[Tensor, "B C *X"], conditions: Conditions) -> Float[Tensor, "G 0"]:
         """Nothing is remembered: the law is the same for every initial state."""
-        return torch.zeros(len(u), 0, dtype=torch.float64, device=u.device)
+        return torch.zeros(len(u) * conditions.domain.members, 0, dtype=torch.float64, device=u.device)
 
-    def advance(self, reference: Float[Tensor, "B 0"], u: Float[Tensor, "B C *X"], conditions: Conditions) -> Float[Tensor, "B 0"]:
+    def advance(self, reference: Float[Tensor, "G 0"], u: Float[Tensor, "B C *X"], conditions: Conditions) -> Float[Tensor, "G 0"]:
         return reference
 
-    def defect(self, u: Float[Tensor, "B C *X"], reference: Float[Tensor, "B 0"], conditions: Conditions) -> Float[Tensor, "B 1"]:
-        """||div u|| / ||grad u||, equal to ||k . u_hat|| / || |k||u_hat| ||: dimensionless, float64; 0 for a uniform flow."""
-        box = self._box(u, conditions.domain)
-        v = u[:, self.channels]
-        gradient = torch.stack([box.derivative(v, axis) for axis in range(box.dim)], 2).double()  # du_i/dx_j
-        divergence = torch.einsum("bii...->b...", gradient)
-        return _norm(divergence) / _norm(gradient).clamp_min(1e-300)
+    def defect(self, u: Float[Tensor, "B C *X"], reference: Float[Tensor, "G 0"], conditions: Conditions) -> Float[Tensor, "G 1"]:
+        """||div u|| / ||grad u|| with the derivatives of the projection: dimensionless, float64; 0 for a uniform flow that may pass."""
+        v, method = self._given(u, conditions.domain)
+        return method.defect(v, conditions.domain, self.open_boundaries)
 
     def __call__(
         self,
         u: Float[Tensor, "B C *X"],
-        reference: Float[Tensor, "B 0"],
+        reference: Float[Tensor, "G 0"],
         conditions: Conditions,
         past: Float[Tensor, "B H C *X"] | None = None,
     ) -> Float[Tensor, "B C *X"]:
-        """The nearest field that holds the law; transforms in u's own precision (float32 for half types)."""
-        box = self._box(u, conditions.domain)
-        a, b = self.channels.start, self.channels.stop
-        v = u[:, a:b]
+        """The nearest field that holds the law; transforms in u's own precision (float32 for half types), sparse solves in float64."""
+        v, method = self._given(u, conditions.domain)
         full = v if v.dtype in (torch.float32, torch.float64) else v.float()
-        return torch.cat([u[:, :a], (full - compressive(full, box)).to(u.dtype), u[:, b:]], dim=1)
+        return self.channels.put(u, method.project(full, conditions.domain, self.open_boundaries))
 
-    def _box(self, u: Tensor, domain: Domain) -> Box:
-        d = self.channels.stop - self.channels.start
-        if not isinstance(domain, Box) or not domain.all_periodic:
-            boundary = f" with boundary {domain.boundary}" if isinstance(domain, Box) else ""
-            raise ValueError(f"the spectral Leray projection needs a Box periodic on every axis, not a {type(domain).__name__}{boundary}")
+    def _given(self, u: Tensor, domain: Domain) -> tuple[Tensor, Method]:
+        """The vector and how it is differentiated, all checked."""
+        v, d = self.channels.cut(u), len(self.components)
+        if not isinstance(domain, Box | Masked | Sphere | Mesh):
+            raise ValueError(f"no divergence is known on a {type(domain).__name__}; there is one on {[t.__name__ for t in METHODS]}")
         if domain.dim != d:
             raise ValueError(f"{self.field!r} has {d} components but the domain has {domain.dim} axes; one component an axis is needed")
+        if isinstance(domain, Sphere) and self.components[0].lower() in EAST_FIRST:
+            raise ValueError(
+                f"{self.field!r} has components {self.components}, but on a Sphere they go with the axes: northward, then eastward; "
+                f"reorder the channels and name them, such as Field({self.field!r}, components=('north', 'east'))"
+            )
+        if self.open_boundaries and not isinstance(domain, Mesh):
+            raise ValueError(f"open_boundaries {self.open_boundaries} are names of a Mesh's boundaries; a {type(domain).__name__} has none")
         domain.check(u)
-        if u.shape[1] != self.count:
-            raise ValueError(f"u has {u.shape[1]} channels but this law was made for {self.count}; make it from the fields of u")
-        return domain
-
-
-def compressive(u: Float[Tensor, "B D *X"], box: Box) -> Float[Tensor, "B D *X"]:
-    """grad(inv_laplacian(div u)): the part of a vector field that is a gradient."""
-    dims = tuple(range(2, 2 + box.dim))
-    k = [q.to(u.dtype) for q in box.wavenumbers(u.device, derivative=True)]
-    k2 = reduce(add, (q.square() for q in k))
-    u_hat = torch.fft.rfftn(u, dim=dims)
-    potential = reduce(add, (q * u_hat[:, i] for i, q in enumerate(k))) * torch.where(k2 > 0, 1 / k2, 0.0)
-    out: Tensor = torch.fft.irfftn(torch.stack([q * potential for q in k], 1), s=box.shape, dim=dims)
-    return out
-
-
-def _norm(u: Tensor) -> Float[Tensor, "B 1"]:
-    out: Tensor = torch.linalg.vector_norm(u.flatten(1), dim=1, keepdim=True)  # its gradient is 0, not NaN, where the norm is
-    return out
+        if isinstance(domain, Box) and domain.all_periodic:
+            return v, PERIODIC
+        return v, next(method for kind, method in METHODS.items() if isinstance(domain, kind))
