@@ -9,7 +9,7 @@ frame step `dt`, and where known `lyapunov_time`, `turnover_time` (time units) a
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -53,12 +53,9 @@ def to_xarray(
     data: dict[str, Any] = {}
     channel = 0
     for f in fields:
-        for name in f.variables:
+        for name, meta in variables(f, domain):
             block = values[(slice(None),) * len(sizes) + (slice(channel, channel + max(1, len(f.levels))),)]
             channel += max(1, len(f.levels))
-            meta = {"units": f.units, "long_name": f.long_name or name.replace("_", " "), "field": f.name}
-            if isinstance(domain, Mesh):
-                meta |= {"mesh": layout.MESH, "location": layout.NODE}
             if f.levels:
                 data[name] = ((*lead, LEVEL, *axes), block, meta)
             else:
@@ -72,6 +69,13 @@ def to_xarray(
     steps = np.diff(np.asarray(time, dtype=float))
     known = {"dt": float(steps[0])} if len(steps) else {}
     return xr.Dataset(data, coords, {**known, **describe_attrs(fields, domain), **(attrs or {})})
+
+
+def variables(f: Field, domain: AnyDomain) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The variables of a field, with their attributes."""
+    of_mesh = {"mesh": layout.MESH, "location": layout.NODE} if isinstance(domain, Mesh) else {}
+    for name in f.variables:
+        yield name, {"units": f.units, "long_name": f.long_name or name.replace("_", " "), "field": f.name, **of_mesh}
 
 
 def coordinates(

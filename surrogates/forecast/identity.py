@@ -31,3 +31,12 @@ def digest(tensors: dict[str, Tensor]) -> str:
         bits = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
         out.update(f"{key} {value.dtype} {tuple(value.shape)}".encode() + bits.numpy().tobytes())
     return out.hexdigest()[:16]
+
+
+def known(value: Any) -> Any:
+    """What a run knows a part by: how it is made, or, where that is not recorded, its class and its tensors."""
+    try:
+        return describe(value)
+    except TypeError:
+        tensors = {k: v for k, v in vars(value).items() if isinstance(v, Tensor)} if hasattr(value, "__dict__") else {}
+        return {"class": type(value).__qualname__, "tensors": digest(tensors)}

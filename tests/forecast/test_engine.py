@@ -187,10 +187,12 @@ def test_wrong_channels_units_and_history_are_named() -> None:
         simulate(step, initial(frames=2), 1)
 
 
-def test_members_in_the_initial_state_are_refused() -> None:
+def test_members_of_the_initial_state_go_on_each_from_its_own() -> None:
     ensemble = simulate(Walk(), initial(), 1, members=2)
-    with pytest.raises(ValueError, match=r"isel\(member=0\)"):
-        simulate(Walk(), ensemble, 1)
+    rest = simulate(Walk(), ensemble, 2, deterministic=True)
+    assert np.array_equal(rest["u"].values[:, :, 0], torch.from_numpy(ensemble["u"].values[:, :, 0]).sin().numpy())
+    with pytest.raises(ValueError, match="has 2 members but 3 were asked for"):
+        simulate(Walk(), ensemble, 1, members=3)
 
 
 def test_sizes_below_one_are_refused() -> None:

@@ -17,7 +17,9 @@ from forecast.steps import Grows, Interrupted, Rotates, Threes, Walk, initial
 
 import surrogates
 from surrogates import simulate
-from surrogates.forecast import open_forecast, sinks
+from surrogates.forecast import open_forecast
+from surrogates.forecast.journal import STATES, Journal
+from surrogates.forecast.zarr_sink import ZarrSink
 
 
 def run(out: Path | None, step: Any = None, frames: int = 11, **change: Any) -> xr.Dataset:
@@ -67,15 +69,15 @@ def test_cut_before_anything_was_laid_out_starts_again(tmp_path: Path, monkeypat
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(sinks.ZarrSink, "_save", full)
+        patch.setattr(Journal, "begin", full)
         with pytest.raises(OSError, match="No space"):
             run(tmp_path / "f")
     assert same(run(tmp_path / "f"), run(None))
 
 
-@pytest.mark.parametrize("method", ["write", "mark", "_save"])
+@pytest.mark.parametrize("method", ["write", "mark", "_set"])
 def test_a_full_disk_leaves_a_forecast_that_opens_and_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str) -> None:
-    original, left = getattr(sinks.ZarrSink, method), [5]
+    original, left = getattr(ZarrSink, method), [14 if method == "_set" else 5]
 
     def until_full(self: Any, *args: Any) -> Any:
         left[0] -= 1
@@ -84,7 +86,7 @@ def test_a_full_disk_leaves_a_forecast_that_opens_and_resumes(tmp_path: Path, mo
         return original(self, *args)
 
     with monkeypatch.context() as patch:
-        patch.setattr(sinks.ZarrSink, method, until_full)
+        patch.setattr(ZarrSink, method, until_full)
         with pytest.raises(OSError, match="No space"):
             run(tmp_path / "f")
     half = open_forecast(tmp_path / "f")
@@ -104,7 +106,7 @@ def test_failures_survive_a_cut(tmp_path: Path) -> None:
 def test_a_finished_forecast_is_not_made_again(tmp_path: Path) -> None:
     first = run(tmp_path / "f")
     assert same(run(tmp_path / "f", Interrupted(Walk(), 0)), first)
-    assert not list((tmp_path / "f" / sinks.STATES).glob("*"))
+    assert not list((tmp_path / "f" / STATES).glob("*.safetensors"))
 
 
 @pytest.mark.parametrize(

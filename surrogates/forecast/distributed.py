@@ -1,0 +1,101 @@
+"""The same forecast on many machines: every group of rows is a task of `dask.distributed` that writes its own chunks of the Zarr folder.
+
+A group depends on the plan alone and keeps its own log (`journal`), so any worker may run it, and one that is killed loses nothing that
+was marked: the task is started again elsewhere and goes on from its last line. All see one folder: on several machines it lies on a
+disk that they share. Workers take the number of threads of this process, since products round differently with another, so the result
+is the same bit for bit as that of one process at the same size of a group.
+
+Needs the extra `dist`: pip install "pde-surrogates[dist]". Source: https://distributed.dask.org.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import torch
+import xarray as xr
+
+from surrogates.forecast.group import Portion, run_group
+from surrogates.forecast.journal import STATES, replace
+from surrogates.forecast.plan import Plan
+from surrogates.forecast.progress import Progress
+from surrogates.forecast.zarr_sink import ZarrSink
+
+LOCAL, PLAN = "local", "plan.pickle"
+RETRIES = 3
+"""How often a group may lose its worker before the forecast is given up; what it made is kept."""
+
+
+def run_groups(plan: Plan, template: xr.Dataset, path: Path, bar: Progress, scheduler: str | None, workers: int | None) -> None:
+    """Run every group of a folder that is laid out. Raises ImportError without `distributed`, OSError for a scheduler that is not there."""
+    cloudpickle, distributed = _distributed()
+    shared = path.resolve() / STATES / PLAN  # not in a worker's memory, which is lost with it
+    with _client(scheduler, workers) as client:
+        replace(shared, cloudpickle.dumps((plan, template, torch.get_num_threads())))
+        try:
+            futures = [client.submit(_task, shared, g, pure=False, key=f"{path.name}-{g}-{uuid4().hex[:8]}") for g in range(plan.groups)]
+            for future in distributed.as_completed(futures):
+                for portion in future.result():
+                    bar.report(portion)
+        finally:
+            shared.unlink(missing_ok=True)
+
+
+def _task(shared: Path, group: int) -> list[Portion]:
+    """One group, in a worker; what it did, without the frames."""
+    plan, template, threads = _loaded(shared, shared.stat().st_mtime_ns)
+    torch.set_num_threads(threads)
+    sink = ZarrSink(shared.parents[1], template, plan.fingerprint(), plan.chunk, plan.group, plan.keep.compression)
+    done: list[Portion] = []
+
+    def add(p: Portion) -> None:
+        done[:] = [_sum(done[0], p) if done else p]
+
+    with torch.inference_mode():
+        run_group(plan, group, sink, add)
+    return [dataclasses.replace(p, last=p.last.cpu().clone()) for p in done]
+
+
+@lru_cache(maxsize=1)
+def _loaded(shared: Path, changed: int) -> tuple[Plan, xr.Dataset, int]:
+    """Once for all groups of a worker."""
+    loaded: tuple[Plan, xr.Dataset, int] = _distributed()[0].loads(shared.read_bytes())
+    return loaded
+
+
+def _sum(one: Portion, other: Portion) -> Portion:
+    """Two portions of one group, one after the other."""
+    return dataclasses.replace(other, frames=one.frames + other.frames, calls=one.calls + other.calls)
+
+
+def _distributed() -> tuple[Any, Any]:
+    try:
+        return import_module("cloudpickle"), import_module("distributed")
+    except ImportError as error:
+        raise ImportError("forecasts on several workers need dask.distributed: pip install 'pde-surrogates[dist]'") from error
+
+
+@contextmanager
+def _client(scheduler: str | None, workers: int | None) -> Iterator[Any]:
+    """A scheduler that is there, once it has so many workers; or processes of this machine for as long as it takes."""
+    import dask
+
+    d = _distributed()[1]
+    if scheduler not in (None, LOCAL):
+        with d.Client(scheduler, timeout="20s") as client:
+            client.wait_for_workers(workers or 1)
+            yield client
+        return
+    with (
+        dask.config.set({"distributed.scheduler.allowed-failures": RETRIES}),
+        d.LocalCluster(n_workers=workers or 2, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=40) as cluster,
+        d.Client(cluster) as client,
+    ):
+        yield client

@@ -1,0 +1,265 @@
+"""All that a forecast is made from, checked once; and in which portions it is made.
+
+Rows (trajectory, member) run in groups of one fixed size, the last one padded with repeats: noise is keyed by trajectory and member, so
+grouping never changes what is drawn, and at the recorded group size the result is the same bit for bit. Frames are judged and thinned in
+portions of `piece`, about a chunk, and stored in chunks of `chunk`, the fewest whole pieces that hold so many frames that are kept.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from math import ceil, lcm
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from surrogates.contracts import Conditions, Noise, State, Step
+from surrogates.domains import Mesh
+from surrogates.domains.layout import AnyDomain
+from surrogates.fields import Fields
+from surrogates.forecast.blowup import Limits
+from surrogates.forecast.identity import identity, known
+from surrogates.forecast.keep import Keep
+from surrogates.forecast.monitor import Monitor
+from surrogates.forecast.perturbations import Perturbation
+from surrogates.forecast.selection import Selection
+from surrogates.forecast.sinks import FAILED_REASON, FAILED_STEP
+from surrogates.forecast.surroundings import Surroundings
+from surrogates.interchange import MEMBER, conditions_of, from_xarray, trajectories_of
+from surrogates.noise import SeededNoise
+from surrogates.record import describe
+from surrogates.rollout import begin
+
+BEFORE = "frames_before"
+"""Attribute of an initial state: the frames that the rollout which it continues has made."""
+
+
+@dataclass(frozen=True)
+class Later:
+    """`Noise` of a rollout that goes on after `steps` calls of an earlier one."""
+
+    noise: Noise
+    steps: int
+
+    def __call__(self, like: Tensor, *, step: int, draw: int) -> Tensor:
+        return self.noise(like, step=step + self.steps, draw=draw)
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """B trajectories of `members` members each (None: one, without such a dim); `past` has M = 1 where members begin alike."""
+
+    step: Step
+    past: Float[Tensor, "B M H C *X"]
+    conditions: Conditions
+    trajectories: Sequence[int]
+    failed: dict[str, Tensor]
+    members: int | None
+    frames: int
+    seed: int
+    group: int
+    length: int
+    before: int = 0
+    deterministic: bool = False
+    perturb: Perturbation | None = None
+    limits: Limits = field(default_factory=Limits)
+    surroundings: Surroundings | None = None
+    monitor: Monitor | None = None
+    keep: Keep = field(default_factory=Keep)
+
+    @property
+    def domain(self) -> AnyDomain:
+        found: Any = self.conditions.domain
+        return found  # type: ignore[no-any-return]
+
+    @property
+    def count(self) -> int:
+        return len(self.trajectories) * (self.members or 1)
+
+    @property
+    def groups(self) -> int:
+        return ceil(self.count / self.group)
+
+    def rows(self, group: int) -> list[int]:
+        """Row numbers of a group, trajectory-major, without the padding."""
+        return list(range(group * self.group, min((group + 1) * self.group, self.count)))
+
+    # -- portions ----------------------------------------------------------------------------------------------
+
+    @property
+    def piece(self) -> int:
+        """Frames that are judged and thinned together: whole bundles."""
+        return self.step.bundle * ceil(self.length / self.step.bundle)
+
+    @property
+    def span(self) -> int:
+        """Frames of one chunk of the file before thinning: whole pieces, a multiple of `every`."""
+        unit = lcm(self.piece, self.keep.every)
+        return unit * ceil(self.length * self.keep.every / unit)
+
+    @property
+    def chunk(self) -> int:
+        """Frames in one chunk of the file."""
+        return self.span // self.keep.every
+
+    @cached_property
+    def selection(self) -> Selection:
+        return Selection(self.keep, self.step.outputs, self.domain)
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """What the codes of a failure mean."""
+        return (*self.limits.reasons, *(() if self.monitor is None else (self.monitor.reason,)))
+
+    # -- one group ---------------------------------------------------------------------------------------------
+
+    def begin(
+        self, rows: Sequence[int], device: torch.device
+    ) -> tuple[Float[Tensor, "B H C *X"], Callable[[int], Conditions], Noise | None, list[int]]:
+        """Of these rows: the past, the conditions after n frames, the noise, and their trajectories."""
+        count = self.members or 1
+        which, member = torch.tensor(rows) // count, torch.tensor(rows) % count
+        ids = [self.trajectories[i] for i in which.tolist()]
+        noise = SeededNoise(self.seed, ids, member.tolist())
+        conditions = self.conditions.rows(which).to(device)
+        past = self.past[which, member.clamp(max=self.past.shape[1] - 1)].to(device)
+        at = conditions.after if self.surroundings is None else partial(self.surroundings.at, self.surroundings.begin(conditions, noise))
+        if self.perturb is not None:
+            past = self.perturb(past, at(0), noise)
+        draws: Noise = Later(noise, ceil(self.before / self.step.bundle)) if self.before else noise
+        return past[:, -self.step.history :], at, None if self.deterministic else draws, ids
+
+    def first(self, rows: Sequence[int], device: torch.device) -> State:
+        """The state that these rows start from. Raises ValueError for conditions that the step was not made for."""
+        past, at, _, _ = self.begin(rows, device)
+        return begin(self.step, past, at(0))
+
+    def times(self) -> list[float]:
+        """When each frame is due, of the first trajectory."""
+        now, dt, bundle = float(self.conditions.time[0]), float(self.conditions.dt[0]), self.step.bundle
+        if self.surroundings is None:
+            return [now + dt * n for n in range(1, self.frames + 1)]
+        at = self.begin([0], torch.device("cpu"))[1]
+        times: list[float] = []
+        for n in range(0, self.frames, bundle):
+            c = at(n)
+            times += [float(c.time[0]) + float(c.dt[0]) * j for j in range(1, bundle + 1)]
+        return times[: self.frames]
+
+    def fingerprint(self) -> dict[str, Any]:
+        """What makes this run the same run."""
+        conditions = self.conditions
+        digest = hashlib.sha256(self.past.contiguous().numpy().tobytes())
+        digest.update(b"".join(v.numpy().tobytes() for v in (conditions.parameters, conditions.time, conditions.dt)))
+        digest.update(json.dumps([describe(conditions.domain), conditions.names]).encode())
+        parts = {"perturb": self.perturb, "surroundings": self.surroundings, "monitor": self.monitor}
+        return {
+            **{k: _short(v) for k, v in identity(self.step).items()},
+            "initial state": digest.hexdigest()[:16],
+            "trajectories": list(self.trajectories),
+            "members": self.members,
+            "frames": self.frames,
+            "seed": None if self.deterministic and self.perturb is None else self.seed,
+            "group": self.group,
+            "chunk": self.length,
+            "limits": known(self.limits),
+            "keep": known(self.keep),
+            **{k: _short(known(v)) for k, v in parts.items() if v is not None},
+        }
+
+
+def device_of(step: Step) -> torch.device:
+    """Where a step's weights are; the CPU for one without."""
+    weights = step.parameters() if isinstance(step, nn.Module) else iter(())
+    return next((p.device for p in weights), torch.device("cpu"))
+
+
+def plan_of(
+    step: Step,
+    initial: xr.Dataset,
+    frames: int,
+    *,
+    members: int | None = None,
+    group: int,
+    length: int,
+    keep: Keep | None = None,
+    **rest: Any,
+) -> Plan:
+    """The plan of a forecast from the last times of `initial`. Raises ValueError as `simulate` says."""
+    if min(frames, group, length, 1 if members is None else members) < 1:
+        raise ValueError(f"frames, members, group and chunk must be at least 1, got {frames}, {members}, {group}, {length}")
+    keep = keep or Keep()
+    if frames < keep.every:
+        raise ValueError(f"every={keep.every} keeps none of {frames} frames; forecast more, or keep more often")
+    past, own = from_xarray(initial, step.inputs), initial.sizes.get(MEMBER)
+    if own is not None and members not in (None, own):
+        raise ValueError(f"the initial state has {own} members but {members} were asked for; leave members out, or select one member of it")
+    past = past[:, None] if own is None else past
+    members = own if own is not None else members
+    conditions, trajectories = conditions_of(initial), trajectories_of(initial)
+    count = len(trajectories) * (members or 1)
+    monitor = rest.get("monitor")
+    size = min(group, count)
+    if monitor is not None and monitor.together:
+        size = max(1, size // (members or 1)) * (members or 1)
+    plan = Plan(
+        step, past, conditions, trajectories, _failed(initial, trajectories, members), members, frames,
+        group=size, length=length, before=int(initial.attrs.get(BEFORE, 0)), keep=keep, **rest,
+    )  # fmt: skip
+    _check_past(plan)
+    plan.selection.variables(frames)
+    with torch.inference_mode():
+        plan.first([0], torch.device("cpu") if not isinstance(step, nn.Module) else device_of(step))
+    return plan
+
+
+def shared(plan: Plan) -> tuple[list[int], list[int], Fields]:
+    """The channels of the output that are inputs too: where in the input, where in the output, and the fields they are."""
+    both = Fields(tuple(f for f in plan.step.outputs if f in plan.step.inputs.entries))
+    there, here = ([i for f in both for i in range(*of.slice(f.name).indices(of.count))] for of in (plan.step.inputs, plan.step.outputs))
+    return there, here, both
+
+
+def _failed(initial: xr.Dataset, trajectories: Sequence[int], members: int | None) -> dict[str, Tensor]:
+    """Members of a forecast that is continued and that had failed: for them it does not go on."""
+    count = len(trajectories) * (members or 1)
+    none = torch.zeros(count, dtype=torch.int64)
+    if BEFORE not in initial.attrs or FAILED_STEP not in initial:
+        return {FAILED_STEP: none - 1, FAILED_REASON: none}
+    step, why = (torch.from_numpy(np.array(initial[n].values).reshape(-1)) for n in (FAILED_STEP, FAILED_REASON))
+    return {FAILED_STEP: torch.where(step >= 0, 0, -1), FAILED_REASON: torch.where(step >= 0, why, 0)}
+
+
+def _check_past(plan: Plan) -> None:
+    step, past, domain = plan.step, plan.past, plan.domain
+    if isinstance(domain, Mesh) and domain.members > 1:
+        raise ValueError(
+            f"the initial state lies on {domain.members} meshes joined to one; a forecast takes one mesh for all trajectories: "
+            "forecast the parts of Mesh.separate() one by one"
+        )
+    if past.shape[2] < step.history:
+        raise ValueError(f"the step needs {step.history} frames of history but the initial state has {past.shape[2]}; select as many times")
+    bad = ~past.isfinite()
+    if past.shape[:2].numel() == plan.count:
+        bad &= (plan.failed[FAILED_STEP] < 0).reshape(past.shape[:2] + (1,) * (past.ndim - 2))
+    if bad.any():
+        b, m, h, c = bad.nonzero()[0].tolist()[:4]
+        member = f", member {m}" if past.shape[1] > 1 else ""
+        raise ValueError(
+            f"the initial state holds a value that is not finite: trajectory {plan.trajectories[b]}{member}, time index {h}, "
+            f"channel {step.inputs.channels[c]}"
+        )
+
+
+def _short(value: Any) -> Any:
+    """A mesh among a step's arguments is long: known by a hash."""
+    text = json.dumps(value)
+    return value if len(text) < 8192 else hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,61 @@
+"""A whole forecast without its values: names, dims, coordinates, units, and how it was made. It takes no memory for them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+
+import surrogates
+from surrogates.forecast.identity import known
+from surrogates.forecast.keep import Keep
+from surrogates.forecast.plan import Plan
+from surrogates.forecast.sinks import FAILED_REASON, FAILED_STEP
+from surrogates.interchange import LEAD, MEMBER, TIME, TRAJECTORY, parameters_of
+
+CARRIED = ("dataset", "split", "checksum", "lyapunov_time", "turnover_time", "scored_time")
+KEEP, STEP_DT, MADE = "keep", "step_dt", "frames_made"
+
+
+def template_of(plan: Plan, initial: xr.Dataset) -> xr.Dataset:
+    """Dims (trajectory, [member,] time, ...), values NaN, no member failed."""
+    of_members = () if plan.members is None else (plan.members,)
+    lead, sizes = (TRAJECTORY, *(MEMBER for _ in of_members)), (len(plan.trajectories), *of_members)
+    data: dict[str, Any] = {}
+    for name, v in plan.selection.variables(plan.frames).items():
+        data[name] = ((*lead, *v.dims), np.broadcast_to(np.asarray(np.nan, v.dtype), (*sizes, *v.shape)), dict(v.attrs))
+    codes = {"flag_values": list(range(len(plan.reasons))), "flag_meanings": " ".join(r.replace(" ", "_") for r in plan.reasons)}
+    data[FAILED_STEP] = (lead, np.full(sizes, -1), {"long_name": "frames made before the member blew up or was stopped; -1 if it was not"})
+    data[FAILED_REASON] = (lead, np.zeros(sizes, np.int64), {"long_name": "why the member stopped", **codes})
+    return xr.Dataset(data, _coordinates(plan, initial), _attributes(plan, initial))
+
+
+def _coordinates(plan: Plan, initial: xr.Dataset) -> dict[str, Any]:
+    times = np.array(plan.times()[plan.keep.every - 1 :: plan.keep.every])
+    start = float(plan.conditions.time[0])
+    coords: dict[str, Any] = {
+        TRAJECTORY: (TRAJECTORY, np.array(plan.trajectories, np.int64), {"long_name": "trajectory", "cf_role": "trajectory_id"}),
+        TIME: (TIME, times, {"long_name": "time", "units": "1", "axis": "T"}),
+        LEAD: (TIME, times - start, {"long_name": "time since the initial state", "units": "1"}),
+    }
+    if plan.members is not None:
+        coords[MEMBER] = (MEMBER, np.arange(plan.members), {"standard_name": "realization"})
+    coords |= plan.selection.coordinates()
+    count = len(plan.trajectories)
+    return coords | {k: (TRAJECTORY, v.expand(count).numpy(), {"role": "parameter"}) for k, v in parameters_of(initial).items()}
+
+
+def _attributes(plan: Plan, initial: xr.Dataset) -> dict[str, Any]:
+    dt = float(plan.conditions.dt[0])
+    out: dict[str, Any] = {k: initial.attrs[k] for k in CARRIED if k in initial.attrs}
+    out |= {"surrogates_version": surrogates.__version__, "torch_version": str(torch.__version__), "seed": plan.seed, "group": plan.group}
+    made = plan.before + plan.frames // plan.keep.every * plan.keep.every
+    out |= {"dt": dt * plan.keep.every, "step": type(plan.step).__name__, MADE: made, **plan.selection.attrs()}
+    if plan.keep.every > 1:
+        out[STEP_DT] = dt
+    if plan.keep != Keep():
+        out[KEEP] = json.dumps(known(plan.keep))
+    return out
