@@ -15,6 +15,7 @@ Palmer et al., ECMWF Technical Memorandum 598, 2009). Each z_n is still a standa
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, cast
@@ -24,7 +25,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from surrogates.constraints.compose import over_bundle
-from surrogates.contracts import Conditions, Constraint, Domain, Draws, Noise, Refiner, State
+from surrogates.constraints.soft import Soft, penalty
+from surrogates.contracts import Conditions, Constraint, Domain, Draws, Noise, State
 from surrogates.domains import Box
 from surrogates.fields import Fields
 from surrogates.heads.decode import SizedHead, decode
@@ -58,7 +60,7 @@ class Surrogate(nn.Module):
     With `noise=None` a surrogate that has a guess returns the guess. `joint` trains guess and refiner together, the guess on its own
     squared error alone; else the guess is frozen once there is a refiner. A `head` makes its channels of the state from the guess, lawful
     by construction; the others follow `target`. `static` fields and `forcings` known ahead (at both ends of a bundle) come as further
-    context channels, from the conditions. Raises ValueError where it lacks the parts.
+    context channels, from the conditions. `soft` laws count in the loss alone. Raises ValueError where it lacks the parts.
     """
 
     coherence: Tensor
@@ -83,6 +85,7 @@ class Surrogate(nn.Module):
         head: SizedHead | None = None,
         static: Fields | None = None,
         forcings: Fields | None = None,
+        soft: tuple[Soft, ...] = (),
     ) -> None:
         super().__init__()
         if operator is None and refiner is None:
@@ -110,7 +113,7 @@ class Surrogate(nn.Module):
                 "write `target: Absolute`, in Python target=Absolute()"
             )
         self.history, self.bundle, self.parameters_used = history, bundle, tuple(parameters)
-        self.correct_sampling, self.joint = correct_sampling, joint
+        self.correct_sampling, self.joint, self.soft = correct_sampling, joint, tuple(soft)
         self.static, self.forcings = static, forcings
         self.known = Known(static, forcings, len(domain.shape)) if static or forcings else None
         self.normaliser = Normaliser.identity(fields.count, len(domain.shape))
@@ -156,7 +159,8 @@ class Surrogate(nn.Module):
             latent = self._latent(state, past, noise, step)
             new["latent"] = latent
             draws = Held(latent, AtStep(noise, step))
-            correct = self._correct(past[:, -1], state, conditions) if self.correct_sampling else None
+            lawful = self.correct_sampling and self.constraint is not None
+            correct = self._correct(past[:, -1], state, conditions) if lawful else None
             generated = self.refiner(guess, context, embedding, conditions.domain, draws, correct)
         if generated is None:
             raise ValueError("this surrogate is purely generative; pass noise (simulate does, from its seed)")
@@ -177,7 +181,8 @@ class Surrogate(nn.Module):
         noise: Draws,
         guess: nn.Module | None = None,
     ) -> Float[Tensor, " G"]:
-        """One loss a member: the refiner's where there is one, to which joint training adds the guess's; else mean squared error.
+        """One loss a member: the refiner's where there is one, to which joint training adds the guess's; else mean squared error. Soft laws
+        add their penalty on what the last of these made, before `constraint`.
 
         `guess` stands in for the operator, so that a refiner learns from residuals its own guess was not fitted to.
         """
@@ -189,13 +194,13 @@ class Surrogate(nn.Module):
                 first = self.target.encode(self.decode(first, past, conditions), past[:, -1], self.normaliser)
             own = (first - truth).square().flatten(1).mean(1)
             if self.refiner is None:
-                return own
+                return own + self._penalty(first, past, conditions) if self.soft else own
             if self.training and isinstance(self.refiner, Flow):
                 self.refiner.follow_scale(truth - first.detach())
-            return own + cast(Refiner, self.refiner).loss(truth, first.detach(), context, embedding, conditions.domain, noise)
+            return own + self._refiner_loss(truth, first.detach(), context, embedding, past, conditions, noise)
         with torch.no_grad():
             context, embedding, first = self.prepare(past, conditions, guess)
-        return cast(Refiner, self.refiner).loss(truth, first, context, embedding, conditions.domain, noise)
+        return self._refiner_loss(truth, first, context, embedding, past, conditions, noise)
 
     def prepare(
         self, past: Float[Tensor, "B H C *X"], conditions: Conditions, guess: nn.Module | None = None
@@ -227,10 +232,46 @@ class Surrogate(nn.Module):
 
     def with_refiner(self, refiner: nn.Module) -> Surrogate:
         """The same surrogate around another refiner, with which it is saved; everything else is shared."""
+        return self._twin(refiner=refiner)
+
+    def with_constraint(self, constraint: Constraint | None) -> Surrogate:
+        """The same surrogate under another law, or none, with which it is saved and known; everything else is shared.
+
+        A forecast begins anew with it: a state holds the references of the law that it began under.
+        """
+        return self._twin(constraint=constraint)
+
+    def _twin(self, **parts: Any) -> Surrogate:
         twin = copy.copy(self)
-        twin.__dict__["_modules"] = {**self._modules, "refiner": refiner}
-        twin.__dict__["arguments"] = {**cast(Any, self).arguments, "refiner": refiner}
+        twin.__dict__["_modules"] = dict(self._modules)
+        for name, part in parts.items():
+            setattr(twin, name, part)
+        twin.__dict__["arguments"] = {**cast(Any, self).arguments, **parts}
         return twin
+
+    # -- parts of a loss ---------------------------------------------------------------------------------------
+
+    def _penalty(self, generated: Tensor, past: Tensor, conditions: Conditions) -> Float[Tensor, " G"]:
+        future = self.target.decode(generated, past[:, -1], self.normaliser)
+        return penalty(self.soft, future, past[:, -1], conditions)
+
+    def _refiner_loss(
+        self,
+        truth: Tensor,
+        guess: Tensor | None,
+        context: Tensor,
+        embedding: Tensor | None,
+        past: Tensor,
+        conditions: Conditions,
+        noise: Draws,
+    ) -> Float[Tensor, " G"]:
+        """The refiner's; soft laws judge its end point, or a sample where its loss tells none."""
+        refiner, given = cast(Any, self.refiner), (guess, context, embedding, conditions.domain, noise)
+        if not self.soft:
+            return refiner.loss(truth, *given)  # type: ignore[no-any-return]
+        if "judge" in inspect.signature(refiner.loss).parameters:
+            return refiner.loss(truth, *given, judge=lambda x: self._penalty(x, past, conditions))  # type: ignore[no-any-return]
+        return refiner.loss(truth, *given) + self._penalty(refiner(*given), past, conditions)  # type: ignore[no-any-return]
 
     # -- parts of a step ---------------------------------------------------------------------------------------
 

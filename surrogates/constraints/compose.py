@@ -73,7 +73,7 @@ class Laws:
         return torch.split(reference, [law.references for law in self.laws], dim=1)
 
     def with_laws(self, laws: Mapping[str, Law]) -> Laws:
-        """The same composition of other laws."""
+        """Other laws, composed in the same way."""
         others = {k: v for k, v in cast(Any, self).arguments.items() if k not in ("laws", "names")}
         return type(self)(tuple(laws.values()), tuple(laws), **others)
 
@@ -93,8 +93,11 @@ class InOrder(Laws):
 
 
 def name_of(law: Constraint) -> str:
-    """The class, and the field where the law was made for one: "ConservedIntegral-velocity"."""
-    field = getattr(law, "arguments", {}).get("field")
+    """The class, and the field where the law was made for one: "ConservedIntegral-velocity"; a law around another has its name."""
+    arguments = getattr(law, "arguments", {})
+    if hasattr(inner := arguments.get("law"), "defect"):
+        return name_of(inner)
+    field = arguments.get("field")
     return f"{type(law).__name__}-{field}" if isinstance(field, str) else type(law).__name__
 
 
@@ -133,6 +136,17 @@ def over_bundle(
         reference = law.advance(reference, u, conditions.after(j))
         frames.append(law(u, reference, conditions.after(j + 1), past))
     return torch.stack(frames, 1), reference
+
+
+def bundle_defects(
+    law: Constraint, future: Float[Tensor, "B T C *X"], reference: Float[Tensor, "G R"], conditions: Conditions
+) -> tuple[Float[Tensor, "G T K"], Float[Tensor, "G R"]]:
+    """The defects of the frames of a bundle, each by the reference that has come to it, and the reference behind the last."""
+    defects = []
+    for j, u in enumerate(future.unbind(1)):
+        reference = law.advance(reference, u, conditions.after(j))
+        defects.append(law.defect(u, reference, conditions.after(j + 1)))
+    return torch.stack(defects, 1), reference
 
 
 def where(members: Bool[Tensor, " G"], yes: Float[Tensor, "B C *X"], no: Float[Tensor, "B C *X"], domain: Domain) -> Tensor:

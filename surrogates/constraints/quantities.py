@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -26,6 +26,7 @@ from surrogates.fields import Fields
 from surrogates.record import recorded
 
 
+@runtime_checkable
 class Quantity(Protocol):
     """K numbers a member. `remembered`: whether the initial state's are kept, else they are to be 0."""
 

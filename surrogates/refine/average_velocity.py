@@ -31,7 +31,7 @@ from surrogates.contracts import Domain, Draws
 from surrogates.refine.conditioning import Widths, check_channels, conditioned, member_mean, widths
 from surrogates.refine.coupling import Coupling
 from surrogates.refine.features import FEATURES, features, time_of
-from surrogates.refine.flow import Flow
+from surrogates.refine.flow import Flow, Judge
 from surrogates.refine.path import LINEAR
 from surrogates.refine.reinterpolate import ECI, PCFM, check_source
 from surrogates.refine.samplers import Fresh, Velocity, corrected, euler
@@ -201,8 +201,10 @@ class AverageVelocity(Flow):
         embedding: Float[Tensor, "G E"] | None,
         domain: Domain,
         noise: Draws,
+        judge: Judge | None = None,
     ) -> Float[Tensor, " G"]:
-        """The mean square of u's error against its target, in units of `frame.gain`, weighted, one a member, float64."""
+        """The mean square of u's error against its target, in units of `frame.gain`, weighted, one a member, float64; and what the judge
+        says of the end point z - s u, which is as sure as z(r)."""
         check_channels(self.channels, truth=truth, guess=guess)
         frame = self.frame(guess, context)
         x, e = self.pair(truth, frame, context, domain, noise)
@@ -212,4 +214,6 @@ class AverageVelocity(Flow):
         average = self.average(frame, guess, context, embedding, domain)
         with torch.no_grad():
             target = self.target(average, z, v, s, r, domain, noise)
-        return self.weighted(member_mean(((average(z, s, r) - target) / frame.gain).square(), domain))
+        u = average(z, s, r)
+        loss = self.weighted(member_mean(((u - target) / frame.gain).square(), domain))
+        return loss if judge is None else loss + self.judged(judge, frame, z - at * u, r)

@@ -29,7 +29,7 @@ from surrogates.noise import uniform
 from surrogates.record import recorded
 from surrogates.refine.conditioning import Widths, widths
 from surrogates.refine.coupling import INDEPENDENT, Coupling
-from surrogates.refine.flow import FRESH_DRAW
+from surrogates.refine.flow import FRESH_DRAW, Judge
 from surrogates.refine.flow_matching import FlowMatching
 from surrogates.refine.path import LINEAR, Path
 from surrogates.refine.prediction import VELOCITY, Prediction
@@ -122,11 +122,12 @@ class ClassifierFree(FlowMatching):
         embedding: Float[Tensor, "G E"] | None,
         domain: Domain,
         noise: Draws,
+        judge: Judge | None = None,
     ) -> Float[Tensor, " G"]:
         """That of `FlowMatching`, with the conditions of some members dropped."""
         c = _given(embedding)
         chance = uniform(noise, truth.new_empty(truth.shape[0], domain.members), draw=DROP_DRAW).flatten()
-        return super().loss(truth, guess, context, coded(c, chance < self.drop), domain, noise)
+        return super().loss(truth, guess, context, coded(c, chance < self.drop), domain, noise, judge)
 
 
 def coded(embedding: Float[Tensor, "G E"], dropped: Bool[Tensor, " G"]) -> Float[Tensor, "G E1"]:

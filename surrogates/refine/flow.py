@@ -24,6 +24,9 @@ from surrogates.refine.coupling import INDEPENDENT, Coupling
 from surrogates.refine.path import LINEAR, Path
 from surrogates.refine.source import GAUSSIAN, Frame, PreviousSource, Source
 
+Judge = Callable[[Tensor], Tensor]
+"""From a state "B C *X" in the units of the truth to a loss a member, " G"."""
+
 SOURCE_DRAW, TIME_DRAW, FRESH_DRAW = 0, 1, 2
 """The source; the times that are trained; the first of the draws on the way (of a sampler, or a refiner's own)."""
 
@@ -98,6 +101,12 @@ class Flow(nn.Module):
         if correct is None:
             return None
         return lambda x: (correct(frame.shift + frame.unit * x) - frame.shift) / frame.unit
+
+    def judged(self, judge: Judge, frame: Frame, x: Float[Tensor, "B C *X"], times: Float[Tensor, " G"]) -> Float[Tensor, " G"]:
+        """What a judge says of end points x, as far as z at these times knows them: a^2/(a^2 + b^2) of it."""
+        a, b, _, _ = self.path.coefficients(times.double())
+        known: Tensor = torch.as_tensor(a * a / (a * a + b * b))
+        return known.to(x.device) * judge(frame.shift + frame.unit * x)
 
     def finish(
         self,

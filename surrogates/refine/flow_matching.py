@@ -26,7 +26,7 @@ from surrogates.record import recorded
 from surrogates.refine.conditioning import at_level, check_channels, conditioned, member_mean
 from surrogates.refine.coupling import INDEPENDENT, Coupling
 from surrogates.refine.features import features
-from surrogates.refine.flow import TIME_DRAW, Flow
+from surrogates.refine.flow import TIME_DRAW, Flow, Judge
 from surrogates.refine.noise_levels import check_noise_levels
 from surrogates.refine.path import LINEAR, Path
 from surrogates.refine.prediction import VELOCITY, Prediction, Velocity, check_start
@@ -143,8 +143,10 @@ class FlowMatching(Flow):
         embedding: Float[Tensor, "G E"] | None,
         domain: Domain,
         noise: Draws,
+        judge: Judge | None = None,
     ) -> Float[Tensor, " G"]:
-        """The weighted mean square of the prediction's error, in units of `frame.gain`, one a member, float64."""
+        """The weighted mean square of the prediction's error, in units of `frame.gain`, one a member, float64; and what the judge says of
+        the end point that is predicted."""
         check_channels(self.channels, truth=truth, guess=guess)
         frame = self.frame(guess, context)
         x, e = self.pair(truth, frame, context, domain, noise)
@@ -155,4 +157,8 @@ class FlowMatching(Flow):
         network = conditioned(self.operator, guess, context, embedding, domain)
         predicted = network(self.prediction.factor(self.path, s) * z, features(told))
         target = self.prediction.target(self.path, x / frame.gain, e / frame.gain, s)
-        return member_mean(self.weighting(self.path, self.prediction, s) * (predicted - target).square(), domain)
+        loss = member_mean(self.weighting(self.path, self.prediction, s) * (predicted - target).square(), domain)
+        if judge is None:
+            return loss
+        v = frame.gain * self.prediction.velocity(self.path, z / frame.gain, predicted, s)
+        return loss + self.judged(judge, frame, self.path.data(z, v, s), times.flatten())

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from surrogates.contracts import Domain, Draws
 from surrogates.record import recorded
-from surrogates.refine.flow import Flow
+from surrogates.refine.flow import Flow, Judge
 from surrogates.refine.flow_matching import FlowMatching
 from surrogates.refine.samplers import Sampler, euler
 from surrogates.refine.schedule import UNIFORM, Schedule
@@ -73,8 +73,9 @@ class Reflow(Student, FlowMatching):
         embedding: Float[Tensor, "G E"] | None,
         domain: Domain,
         noise: Draws,
+        judge: Judge | None = None,
     ) -> Float[Tensor, " G"]:
         """The mean square of the velocity's error between the source's draw and the teacher's sample from it, one a member, float64."""
         with torch.no_grad():
             made = present(self.teacher)(guess, context, embedding, domain, noise)
-        return super().loss(made, guess, context, embedding, domain, noise)
+        return super().loss(made, guess, context, embedding, domain, noise, judge)
