@@ -5,8 +5,8 @@
 The solver may be coarse in space (`resolution`), in time (`max_dt`), or lack physics; what it gets wrong is what C learns, by the
 rollout of both together where the solver is differentiable, as ours are: C then sees the states that its own corrections lead to. All
 that a surrogate can be, the correction can be: conditioned on parameters, generative, under a constraint. With `history` h of its
-own it sees the h - 1 frames before u* as well. Source: Um, Brand, Fei, Holl and Thuerey, "Solver-in-the-loop: learning from differentiable physics to
-interact with iterative PDE-solvers", 2020, https://arxiv.org/abs/2007.00016.
+own it sees the h - 1 frames before u* as well. Source: Um, Brand, Fei, Holl and Thuerey, "Solver-in-the-loop: learning from
+differentiable physics to interact with iterative PDE-solvers", 2020, https://arxiv.org/abs/2007.00016.
 
     hybrid = Corrected(KuramotoSivashinsky(48, max_dt=0.2), surrogate)
     hybrid.fit(training_dataset)                      # s and m, of truth less solver

@@ -20,7 +20,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from surrogates.contracts import Conditions
-from surrogates.data.series import Series, function_identity, identity_of, opened, values_of
+from surrogates.data.series import function_identity, identity_of, opened, values_of
 from surrogates.forecast.perturbations import ALL_BUT_THE_FIRST, STEP, Members
 from surrogates.interchange import TRAJECTORY
 from surrogates.noise import SeededNoise
@@ -44,7 +44,7 @@ class Surroundings(Protocol):
 
 
 class Given:
-    """Surroundings that are told: each a function of time, a `Series` of a file, or for `parameters` also a number.
+    """Surroundings that are told: each a function of time, a `Series` of a file, a `Nested` area, or for `parameters` also a number.
 
     `static` is a tensor (B or 1, Cs, *X), or names of variables without time in `source`. `dt` is a number, one a frame, or a function of
     the number of frames made. Raises ValueError for a dt that is not positive or runs out, and for static fields of other rows.
@@ -79,7 +79,7 @@ class Given:
         """Rows of files by their trajectory, everything on the device and in the precision of the parameters."""
         like = conditions.parameters
         functions = {
-            name: Moved(f.of(noise.trajectories) if isinstance(f, Series) else f, like.device)
+            name: Moved(f.of(noise.trajectories) if hasattr(f, "of") else f, like.device)
             for name, f in (("forcing", self.forcing), ("boundary", self.boundary))
             if f is not None
         }
