@@ -17,13 +17,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from surrogates.contracts import Conditions, Domain, Noise, State
+from surrogates.contracts import Conditions, Constraint, Domain, Noise, State
 from surrogates.fields import Fields
 from surrogates.noise import SeededNoise
 from surrogates.record import describe, recorded
@@ -85,6 +85,16 @@ class DeepEnsemble(nn.Module):
     def evaluations(self) -> int:
         """Network evaluations a member and bundle: as many as one surrogate makes."""
         return self.first.evaluations
+
+    @property
+    def constraint(self) -> Constraint | None:
+        """The law that all of them are under."""
+        return self.first.constraint
+
+    def with_constraint(self, constraint: Constraint | None) -> DeepEnsemble:
+        """The same networks under another law, or none."""
+        made = [cast(Surrogate, s).with_constraint(constraint) for s in self.surrogates]
+        return DeepEnsemble(made).train(self.training)
 
     def begin(self, past: Float[Tensor, "B H C *X"], conditions: Conditions) -> State:
         """As one surrogate begins: all of them would alike."""

@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from surrogates.constraints.compose import over_bundle
-from surrogates.contracts import Conditions, Domain, Noise, State
+from surrogates.contracts import Conditions, Constraint, Domain, Noise, State
 from surrogates.fields import Fields
 from surrogates.noise import AtStep
 from surrogates.record import recorded
@@ -84,6 +84,15 @@ class Rolling(nn.Module):
     def generative(self) -> bool:
         """Members differ."""
         return True
+
+    @property
+    def constraint(self) -> Constraint | None:
+        """The law that each frame is under as it leaves."""
+        return self.surrogate.constraint
+
+    def with_constraint(self, constraint: Constraint | None) -> Rolling:
+        """The same window under another law, or none."""
+        return Rolling(self.surrogate.with_constraint(constraint), evaluations=self.evaluations).train(self.training)
 
     def begin(self, past: Float[Tensor, "B H C *X"], conditions: Conditions) -> State:
         """The surrogate's own; the window comes with the first draws. Raises ValueError as `Surrogate.begin`."""

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
+from surrogates.constraints import constrained
 from surrogates.contracts import Step
 from surrogates.data import open_dataset
 from surrogates.forecast.engine import CHUNK, GROUP, simulate
@@ -31,6 +32,7 @@ def rollout(
     group: int = GROUP,
     chunk: int = CHUNK,
     deterministic: bool = False,
+    constraints: str = "all",
     device: str = "cpu",
     keep_fields: str | None = None,
     region: str = "",
@@ -59,6 +61,7 @@ def rollout(
         group: rows that are run together; bits depend on it, draws do not.
         chunk: frames that are stored together.
         deterministic: pass no noise: the guess alone.
+        constraints: the laws that the surrogate runs under: all of its own, none, or some by name, as DivergenceFree,EnergyBudget.
         device: where it runs, such as cpu or cuda.
         keep_fields: the fields that are kept, as velocity,pressure; none keeps none of them (default: all).
         region: the part that is kept, as x=0:3.14,y=1:2, or lon=-10:30,lat=35:60.
@@ -71,7 +74,7 @@ def rollout(
         scheduler: the address of a dask scheduler to run on, as tcp://node:8786.
         watch: show every group's budgets while it runs.
     """
-    model = load(surrogate, device)
+    model = constrained(load(surrogate, device), constraints)
     continued = is_forecast(dataset)
     initial = continue_from(dataset, model.history) if continued else _from_data(dataset, split, size, start, model)
     keep = Keep(_fields(keep_fields), _region(region), stride, every, tuple(_words(diagnostics)), dtype, compression)

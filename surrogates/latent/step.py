@@ -76,6 +76,10 @@ class Latent(nn.Module):
         """Network evaluations a member and bundle in latent space; one decoder comes to each frame."""
         return self.surrogate.evaluations
 
+    def with_constraint(self, constraint: Constraint | None) -> Latent:
+        """The same under another law on decoded fields, or none; what the surrogate of latents has stays."""
+        return Latent(self.autoencoder, self.surrogate, constraint).train(self.training)
+
     def begin(self, past: Float[Tensor, "B H C *X"], conditions: Conditions) -> State:
         """The state that a rollout carries: the surrogate's own, and the law's reference. Raises ValueError as the surrogate does."""
         state = dict(self.surrogate.begin(encode(self.autoencoder, past, conditions.domain), self._inner(conditions)))

@@ -32,12 +32,12 @@ from surrogates.refine.conditioning import widths
 from surrogates.saved import load_surrogate
 from surrogates.surrogate import Surrogate
 from surrogates.target import Target
+from surrogates.train.laws import LawFactory, SoftFactory
 
 OperatorFactory = Callable[[int, int, int], nn.Module]
 """(in_channels, out_channels, embedding) -> operator."""
 RefinerFactory = Callable[..., nn.Module]
 """(operator, channels=...) -> refiner."""
-LawFactory = Callable[[Fields], Constraint]
 HeadFactory = Callable[[Fields], SizedHead]
 
 
@@ -53,6 +53,7 @@ def fresh(
     target: Target | None = None,
     parameters: Sequence[str] | None = None,
     correct_sampling: bool = False,
+    soft: Sequence[SoftFactory] = (),
 ) -> Surrogate:
     """A surrogate of new weights. `parameters` are those it is conditioned on: all that vary in the training split, unless given.
     `guess` is trained together with the refiner."""
@@ -79,6 +80,7 @@ def fresh(
         parameters=names,
         correct_sampling=correct_sampling,
         head=made,
+        soft=tuple(law(data.fields) for law in soft),
     )
     surrogate.normaliser.load_state_dict(data.normaliser.state_dict())
     mean, std = data.parameter_statistics
@@ -97,6 +99,7 @@ def refined(
     laws: Sequence[LawFactory] = (),
     *,
     correct_sampling: bool = False,
+    soft: Sequence[SoftFactory] = (),
 ) -> Surrogate:
     """A refiner of new weights around the frozen operator of a saved surrogate. Raises ValueError where it does not fit the data."""
     first = load_surrogate(guess)
@@ -115,6 +118,7 @@ def refined(
         bundle=bundle,
         parameters=first.parameters_used,
         correct_sampling=correct_sampling,
+        soft=tuple(law(data.fields) for law in soft),
     )
     assert surrogate.operator is not None
     surrogate.operator.requires_grad_(False)

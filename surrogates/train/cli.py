@@ -24,6 +24,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from surrogates.data.module import DataModule
 from surrogates.errors import nearest
+from surrogates.train.laws import law_of, soft_of
 from surrogates.train.module import Training
 from surrogates.train.optimiser import Optimiser
 from surrogates.train.part import part
@@ -39,6 +40,7 @@ def configured(
     operator: Entry,
     refiner: Entry | None = None,
     laws: list[Entry] | None = None,
+    soft: list[dict[str, Any]] | None = None,
     head: Entry | list[Entry] | None = None,
     strategy: Entry = "OneStep",
     target: Entry | None = None,
@@ -56,7 +58,8 @@ def configured(
         data: The data module.
         operator: The network that is trained, such as {class: FNO, width: 32, modes: [24, 13]}.
         refiner: Generative part around the network, such as {class: FlowMatching, steps: 4}; none: a deterministic surrogate.
-        laws: Constraints in order, such as [{class: DivergenceFree}].
+        laws: Constraints in order, such as [{class: DivergenceFree}]; a law may hold others, [{class: Alternating, laws: [...]}].
+        soft: Laws that count in the loss, with their weights, such as [{law: {class: DivergenceFree}, weight: 0.1}].
         head: What makes fields from the network's outputs, lawful by construction, such as {class: StreamFunction, field: velocity};
             several in a list, each for a field of its own.
         strategy: OneStep, or {class: Pushforward, pushes: 1}.
@@ -70,12 +73,13 @@ def configured(
         rollouts: What is rolled out for validation.
         seed: Weights and noise.
     """
-    parts = parts_of(operator=operator, refiner=refiner, laws=laws, strategy=strategy, target=target, guess=guess, head=head)
+    parts = parts_of(operator, refiner, laws, strategy, target, guess, head, soft)
     return Training(
         data,
         parts["operator"],
         parts["refiner"],
         laws=parts["laws"],
+        soft=parts["soft"],
         strategy=parts["strategy"](),
         target=parts["target"]() if target else None,
         parameters=parameters,
@@ -97,13 +101,15 @@ def parts_of(
     target: Entry | None,
     guess: Entry | None = None,
     head: Entry | list[Entry] | None = None,
+    soft: list[dict[str, Any]] | None = None,
 ) -> dict[str, Any]:
     """The parts of a model by key; each is checked against its class, none is built."""
     return {
         "operator": part(operator, "model.operator", "surrogates.operators", given=3),
         "guess": guess if guess is None or isinstance(guess, str) else part(guess, "model.guess", "surrogates.operators", given=3),
         "refiner": part(refiner, "model.refiner", "surrogates.refine", given=1, named=("channels", "frames")) if refiner else None,
-        "laws": [part(law, f"model.laws[{i}]", "surrogates.constraints", given=1) for i, law in enumerate(laws or ())],
+        "laws": [law_of(law, f"model.laws[{i}]") for i, law in enumerate(laws or ())],
+        "soft": [soft_of(law, f"model.soft[{i}]") for i, law in enumerate(soft or ())],
         "heads": [part(h, "model.head", "surrogates.heads", given=1) for h in (head if isinstance(head, list) else [head] if head else [])],
         "strategy": part(strategy, "model.strategy", "surrogates.train.strategies"),
         "target": part(target, "model.target", "surrogates.target") if target else None,
@@ -137,7 +143,7 @@ class TrainCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """All that can be checked before the data are opened."""
         model = self.config.model
-        parts_of(**{k: model[k] for k in ("operator", "refiner", "laws", "strategy", "target", "guess", "head")})
+        parts_of(**{k: model[k] for k in ("operator", "refiner", "laws", "strategy", "target", "guess", "head", "soft")})
         for cls, given in ((Settings, self.config.trainer), (Optimiser, model.optimiser), (Rollouts, model.rollouts)):
             cls(**vars(given))
 

@@ -17,8 +17,9 @@ from surrogates.data.windows import Batch
 from surrogates.noise import AtStep, SeededNoise, splitmix
 from surrogates.saved import WEIGHTS
 from surrogates.target import Target
-from surrogates.train.build import HeadFactory, LawFactory, OperatorFactory, RefinerFactory, fresh, refined
+from surrogates.train.build import HeadFactory, OperatorFactory, RefinerFactory, fresh, refined
 from surrogates.train.guesses import cross_fitted
+from surrogates.train.laws import LawFactory, SoftFactory
 from surrogates.train.optimiser import Optimiser
 from surrogates.train.strategies import OneStep, Strategy
 from surrogates.train.teachers import check_teacher, taught_by
@@ -34,7 +35,8 @@ class Training(LightningModule):
     operator: the network that is trained, as a factory (in_channels, out_channels, embedding) -> network: the deterministic guess
     where there is no refiner, else the refiner's. refiner: a factory (operator, channels=...) -> refiner. guess: the folder of a saved
     surrogate whose operator is frozen as the refiner's guess, or a factory of one that is trained together with it; cross: folders of
-    surrogates trained on folds, whose guesses the refiner learns from instead (see `guesses`). laws: factories (fields) -> constraint.
+    surrogates trained on folds, whose guesses the refiner learns from instead (see `guesses`). laws: factories (fields) -> constraint;
+    soft: factories (fields) -> `Soft`, which count in the loss.
     heads: factories (fields) -> head, for surrogates without a refiner.
     Raises ValueError where the parts, the folders and the data do not fit together.
     """
@@ -46,6 +48,7 @@ class Training(LightningModule):
         refiner: RefinerFactory | None = None,
         *,
         laws: Sequence[LawFactory] = (),
+        soft: Sequence[SoftFactory] = (),
         strategy: Strategy | None = None,
         target: Target | None = None,
         parameters: Sequence[str] | None = None,
@@ -85,6 +88,7 @@ class Training(LightningModule):
                     target=target,
                     parameters=parameters,
                     correct_sampling=correct_sampling,
+                    soft=soft,
                 )
                 guess = None
             else:
@@ -92,7 +96,7 @@ class Training(LightningModule):
                     raise ValueError(
                         "with `guess`, a refiner is trained (give one, and no head); target and parameters are those of the guess"
                     )
-                self.surrogate = refined(data, bundle, guess, operator, refiner, laws, correct_sampling=correct_sampling)
+                self.surrogate = refined(data, bundle, guess, operator, refiner, laws, correct_sampling=correct_sampling, soft=soft)
         teachers = taught_by(refiner)
         for folder in teachers:
             check_teacher(folder, self.surrogate)

@@ -3,9 +3,9 @@
     operator: {class: FNO, width: 32, modes: [24, 13]}        FNO(in_channels, out_channels, embedding, width=32, modes=(24, 13))
 
 What the data decide (channels, embedding, fields) is given when the part is called; the file holds the rest. A part may hold parts (a
-name alone, `path: Linear`, is one without arguments), and names the folder of a trained surrogate where it needs a trained refiner
-(`teacher: runs/flow`). (Annotations for jsonargparse alone cannot say this: it compares the signatures of protocols, and no two jaxtyping
-annotations are equal.) Everything is checked before anything is built.
+name alone, `path: Linear`, is one without arguments) or a list of them, and names the folder of a trained surrogate where it needs a
+trained refiner (`teacher: runs/flow`). (Annotations for jsonargparse alone cannot say this: it compares the signatures of protocols, and
+no two jaxtyping annotations are equal.) Everything is checked before anything is built.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 from jsonargparse import ArgumentError, ArgumentParser
 
@@ -35,8 +35,7 @@ class Part:
     arguments: Mapping[str, Any]
 
     def __call__(self, *given: Any, **named: Any) -> Any:
-        built = {k: v() if isinstance(v, Part) else v for k, v in self.arguments.items()}
-        return self.cls(*given, **named, **built)
+        return self.cls(*given, **named, **{k: _built(v) for k, v in self.arguments.items()})
 
 
 @dataclass(frozen=True)
@@ -106,6 +105,8 @@ def _value(value: Any, hint: Any, key: str, room: str) -> Any:
     own = [c for c in (hint, *get_args(hint)) if inspect.isclass(c) and c.__module__.startswith(PACKAGE + ".")]
     if isinstance(value, str) and own:
         return _trained(own[0], value, key) if issubclass(own[0], Flow) else part(value, key, room)
+    if isinstance(value, list) and (inner := _parts(value, hint, key, room)) is not None:
+        return inner
     parser = ArgumentParser(exit_on_error=False)
     try:
         parser.add_argument("--value", type=hint)
@@ -113,6 +114,20 @@ def _value(value: Any, hint: Any, key: str, room: str) -> Any:
     except (ArgumentError, ValueError, TypeError) as error:
         detail = str(error).split("\n")[-1].strip() or str(error)
         raise ValueError(f"{key}: {value!r} does not fit {getattr(hint, '__name__', hint)}: {detail}") from error
+
+
+def _parts(values: list[Any], hint: Any, key: str, room: str) -> tuple[Any, ...] | None:
+    """A list of parts, where the annotation has a tuple of a class of this package; None elsewhere."""
+    of = get_args(hint)[0] if get_args(hint) else None
+    if get_origin(hint) is not tuple or not inspect.isclass(of) or not of.__module__.startswith(PACKAGE + "."):
+        return None
+    return tuple(part(v, f"{key}[{i}]", room) for i, v in enumerate(values))
+
+
+def _built(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return tuple(_built(v) for v in value)
+    return value() if isinstance(value, Part) else value
 
 
 def _function(name: str, key: str, room: str) -> Any:
