@@ -34,6 +34,9 @@ from surrogates.domains import Box, Sphere
 from surrogates.fields import Fields
 from surrogates.record import recorded
 
+FLAT = 1e-14
+"""Fluctuations below this share of the energy are the rounding of a uniform field in float32, and no pattern to scale up."""
+
 
 @dataclass(frozen=True)
 class Quadratic:
@@ -56,7 +59,7 @@ class Quadratic:
         mean = _mean(v, domain)
         eddies = v - mean
         own, rest = self(eddies, domain), self(mean, domain)
-        alive = own > torch.finfo(torch.float64).tiny
+        alive = Quadratic(0)(eddies, domain) > FLAT * Quadratic(0)(v, domain)
         ratio = (target - rest) / torch.where(alive, own, 1.0)
         scale = torch.where(alive & (ratio > 0), ratio, 1.0).sqrt()  # the root's gradient at 0 would be infinite
         scale = torch.where(alive & (ratio <= 0), 0.0, scale)

@@ -144,7 +144,7 @@ def _through_walls(q: Tensor, v: Tensor, box: Box) -> Float[Tensor, "B c"]:
         for axis in range(box.dim):
             area = area if axis == w.axis else area[..., None] * box.widths(axis).to(q.device)
         outward = w.outward * w.trace(v)[:, w.axis : w.axis + 1] * area
-        found = found - (outward * w.trace(q)).flatten(2).sum(2)
+        found = found - (outward * w.trace(q)).reshape(*q.shape[:2], -1).sum(2)  # a wall of a line is one point
     return found
 
 

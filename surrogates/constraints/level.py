@@ -1,7 +1,8 @@
 """The shift s with integral(min(max(u + s, lower), upper)) = I: water poured into cells of different heights.
 
 The integral is piecewise linear in s, never falls, and has the slope (volume of the cells strictly between the bounds). Newton's method
-finds the root on its piece exactly, mostly in four to eight rounds. A bracket that is halved at every third round bounds them all.
+finds the root on its piece exactly, mostly in four to eight rounds. Where two of them have not halved what is missing, a bracket is
+halved instead, which bounds their number; the best shift seen is kept.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ from torch import Tensor
 from surrogates.contracts import Domain
 from surrogates.domains import Mesh
 
-ROUNDS = 180
-"""Sixty halvings: float64 has no more bits."""
+ROUNDS = 250
+"""More than it takes to halve a bracket or what is missing until float64 has no more bits; three looks a halving."""
 CLOSE = 1e-13
-"""Of the sum of |terms|: near enough to be on the right piece, where the last step is exact."""
+"""Of the sum of |terms|: near enough to be on the right piece, where one more step is exact."""
 
 
 def level(
@@ -40,11 +41,12 @@ def level(
         return domain.integral(x.clamp(lower, upper)), domain.integral(free.double())
 
     with torch.no_grad():
-        start = _search(poured, *_bracket(u, goal, lower, upper, domain), goal, CLOSE * domain.integral(u.abs()))
-        free = poured(start)[1]
-    found, _ = poured(start)
+        bound = min(abs(b) for b in (lower, upper) if b is not None)
+        terms = goal.abs() + 2 * bound * space  # integral(|clipped|) is no more at the root
+        start = _search(poured, *_bracket(u, goal, lower, upper, domain), goal, CLOSE * terms)
+    found, free = poured(start)
     last = torch.where(free > 0, (goal - found) / torch.where(free > 0, free, 1.0), 0.0)
-    shift: Tensor = start + last  # its gradient is that of the root
+    shift: Tensor = start + (last - last.detach())  # the gradient of the root
     return shift
 
 
@@ -53,24 +55,31 @@ def _search(
     poured: Callable[[Tensor], tuple[Tensor, Tensor]], low: Tensor, high: Tensor, goal: Tensor, rounding: Tensor
 ) -> Float[Tensor, "G R"]:
     s = torch.minimum(torch.maximum(torch.zeros_like(goal), low), high)
-    for n in range(ROUNDS):
+    best, least, done = s, torch.full_like(s, torch.inf), torch.zeros_like(s, dtype=torch.bool)
+    last, before = least, least
+    for _ in range(ROUNDS):
         found, free = poured(s)
         missing = goal - found
-        done = (missing.abs() <= rounding + CLOSE * goal.abs()) | (high <= low)
+        better = missing.abs() < least
+        best, least = torch.where(better, s, best), torch.where(better, missing.abs(), least)
         if bool(done.all()):
             break
         low, high = torch.where(missing > 0, s, low), torch.where(missing < 0, s, high)
-        newton = s + missing / free.clamp_min(torch.finfo(torch.float64).tiny)
-        inside = (newton > low) & (newton < high) & (n % 3 != 2)
-        s = torch.where(done, s, torch.where(inside, newton, (low + high) / 2))
-    return s
+        newton, middle = s + missing / free.clamp_min(torch.finfo(torch.float64).tiny), (low + high) / 2
+        close = missing.abs() <= rounding
+        inside = (newton >= low) & (newton <= high) & (close | (missing.abs() < before / 2))
+        last, before = torch.where(inside, missing.abs(), torch.inf), torch.where(inside, last, torch.inf)
+        s = torch.where(done, s, torch.where(inside, newton, middle))
+        done = done | close | (middle <= low) | (middle >= high)  # after one more look at s
+    return best
 
 
 def _bracket(u: Tensor, goal: Tensor, lower: float | None, upper: float | None, domain: Domain) -> tuple[Tensor, Tensor]:
     """Shifts that give too little and too much, or just enough."""
-    even = (goal - domain.integral(u)) / domain.integral(torch.ones_like(u[:, :1]))  # enough where there are no bounds
-    low = even if lower is None else lower - extreme(u, domain)
-    return low, even if upper is None else upper + extreme(-u, domain)
+    space, rounding = domain.integral(torch.ones_like(u[:, :1])), 1e-15 * domain.integral(u.abs())
+    gap = goal - domain.integral(u)  # over the volume, the shift without bounds: a lower one only adds, an upper one only takes
+    low = (gap - rounding) / space if lower is None else lower - extreme(u, domain)
+    return low, (gap + rounding) / space if upper is None else upper + extreme(-u, domain)
 
 
 def extreme(u: Float[Tensor, "B R *X"], domain: Domain) -> Float[Tensor, "G R"]:
