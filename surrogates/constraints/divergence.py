@@ -9,7 +9,7 @@ the mean flow of a periodic box, through a channel, around an island. How deriva
     divergence_walls      Box with walls                 sine and cosine series, flows through faces where cells are stretched
     divergence_masked     Masked                         flows through the faces between wet cells
     divergence_sphere     Sphere                         vector spherical harmonics
-    divergence_mesh       Mesh                           least squares over neighbours
+    divergence_mesh       Mesh of cells                  finite elements, linear in each cell
 
 Only the correction is computed, so a field that holds the law is changed by the rounding of its defect, not of itself.
 Source: Chorin and Marsden, A Mathematical Introduction to Fluid Mechanics, 1993, section 1.3, https://doi.org/10.1007/978-1-4612-0883-9.

@@ -50,8 +50,11 @@ def gradient_part(u_hat: Tensor, w: Waves) -> Tensor:
 
 
 def ratio(u_hat: Tensor, w: Waves) -> Float[Tensor, "B 1"]:
-    """||k . u_hat|| / || |k| u_hat || by Parseval, sums in float64."""
-    k2 = w.inverse.where(w.inverse > 0, torch.inf).reciprocal()
+    """||k . u_hat|| / || |k| u_hat || by Parseval, sums in float64.
+
+    The gradient is taken as at least the root of the rounding of u times its largest: a uniform flow has none but that of its rounding.
+    """
+    k2 = w.inverse.where(w.inverse > 0, torch.inf).reciprocal() + torch.finfo(w.inverse.dtype).eps
     divergence = _norm(_divergence(u_hat, w) * w.weight.sqrt())
     return divergence / _norm(u_hat * (k2 * w.weight).sqrt()).clamp_min(1e-300)
 

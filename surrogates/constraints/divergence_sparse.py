@@ -37,6 +37,7 @@ class Factors:
     solver: Any  # scipy: of B B^T + e I
     root: Float[Tensor, " n"]  # of the measure
     adjoint: tuple[tuple[Tensor, Tensor, Tensor], ...]  # m^(-1/2) G_a^T m^(1/2) as rows, columns, values
+    steepest: float  # the largest derivative of a field of size one
     devices: dict[torch.device, tuple[Any, ...]] = field(default_factory=dict)
 
     def on(self, device: torch.device) -> tuple[Tensor, tuple[tuple[Tensor, Tensor, Tensor], ...]]:
@@ -68,8 +69,9 @@ def factorise(gradient: Sequence[Any], measure: Float[Tensor, " n"]) -> Factors:
     normal = (scaled @ scaled.T + SHIFT * sparse.identity(len(root))).tocsc()
     solver = splu(normal, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True})
     with kept():
-        adjoint = tuple(_triplets(sparse.diags(1 / root) @ g.T @ sparse.diags(root)) for g in gradient)
-        return Factors(scaled, solver, torch.from_numpy(root), adjoint)
+        adjoint = [sparse.diags(1 / root) @ g.T @ sparse.diags(root) for g in gradient]
+        steepest = max(float(abs(g).sum(axis=1).max()) for g in adjoint)
+        return Factors(scaled, solver, torch.from_numpy(root), tuple(_triplets(g) for g in adjoint), steepest)
 
 
 def _triplets(matrix: Any) -> tuple[Tensor, Tensor, Tensor]:
@@ -86,11 +88,15 @@ def gradient_part(u: Float[Tensor, "B D n"], factors: Factors) -> Float[Tensor, 
 
 
 def squares(u: Float[Tensor, "B D n"], factors: Factors) -> tuple[Float[Tensor, "B n"], Float[Tensor, "B n"]]:
-    """|div u|^2 and |grad u|^2 at every point times its measure, float64; all derivatives are adjoints -G_a^* of the gradient's."""
+    """|div u|^2 and |grad u|^2 at every point times its measure, float64; all derivatives are adjoints -G_a^* of the gradient's.
+
+    The gradient is taken as at least the root of the rounding of u times its largest: a uniform flow has none but that of its rounding.
+    """
     root, adjoint = factors.on(u.device)
     v = u.double() * root
     slopes = torch.stack([_product(v, *part) for part in adjoint], 2)  # (B, component, axis, n)
-    return torch.einsum("biin->bn", slopes).square(), slopes.square().sum((1, 2))
+    rounding = torch.finfo(u.dtype).eps * factors.steepest**2 * v.square().sum(1)
+    return torch.einsum("biin->bn", slopes).square(), slopes.square().sum((1, 2)) + rounding
 
 
 def ratio(divergence2: Float[Tensor, "G 1"], gradient2: Float[Tensor, "G 1"]) -> Float[Tensor, "G 1"]:

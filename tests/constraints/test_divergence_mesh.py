@@ -1,18 +1,19 @@
-"""Projection on meshes: gradients go, dense least squares agree, boundaries are closed unless declared open, batches are their members."""
+"""Projection on meshes: dense least squares over gradients, orders on irregular triangles, open and closed boundaries, batches."""
 
 from __future__ import annotations
 
 import gc
+import math
 import weakref
 
 import numpy as np
 import pytest
 import torch
-from projections import defect, matrix, noise, project, projection_laws
+from projections import defect, noise, project, projection_laws
 from torch import Tensor
 
 from surrogates.constraints.divergence_mesh import _made
-from surrogates.domains import Box, Masked, Mesh
+from surrogates.domains import Mesh
 
 
 def square(n: int, seed: int = 0) -> Mesh:
@@ -30,17 +31,34 @@ def square(n: int, seed: int = 0) -> Mesh:
     return Mesh.from_cells(x, cells, {"walls": walls, "left": x[:, 0] == 0, "right": x[:, 0] == 1})
 
 
+def tetrahedra() -> Mesh:
+    from scipy.spatial import Delaunay
+
+    x = np.random.default_rng(1).random((14, 3))
+    return Mesh.from_cells(x, Delaunay(x).simplices)
+
+
+def torus(n: int, m: int) -> Mesh:
+    """A periodic lattice in squares of 1 x 1, each cut along the same diagonal."""
+    i, j = (k.reshape(-1) for k in np.meshgrid(np.arange(n), np.arange(m), indexing="ij"))
+    node = lambda i, j: (i % n) * m + j % m  # noqa: E731
+    a, b, c, d = node(i, j), node(i + 1, j), node(i + 1, j + 1), node(i, j + 1)
+    cells = np.concatenate([np.stack([a, b, c], 1), np.stack([a, c, d], 1)])
+    return Mesh.from_cells(np.stack([i, j], 1), cells, periods=(float(n), float(m)))
+
+
 TRIANGLES = square(5)
-CLOUD = Mesh.from_nearest(np.random.default_rng(0).random((20, 2)), 4, boundary={"left": [0, 3]})
-SPACE = Mesh.from_nearest(np.random.default_rng(1).random((18, 3)), 5)
-ALONE = Mesh(torch.rand(5, 2), torch.tensor([[0, 1, 2, 3], [1, 0, 3, 2]]), torch.ones(5))  # two pairs and a single node
-LATTICE = Mesh.from_radius(np.stack(np.meshgrid(np.arange(4.0), np.arange(6.0), indexing="ij"), -1).reshape(-1, 2), 1.1, periods=(4.0, 6.0))
+CORNERS = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [5.0, 5.0], [6.0, 5.5], [5.0, 6.0], [9.0, 9.0]])
+ALONE = Mesh(
+    CORNERS,
+    torch.tensor([[0, 1, 1, 2, 2, 0, 3, 4, 4, 5, 5, 3], [1, 0, 2, 1, 0, 2, 4, 3, 5, 4, 3, 5]]),
+    torch.rand(7) + 0.5,
+    torch.tensor([[0, 1, 2], [3, 4, 5]]),
+)  # two triangles and a node by itself, with measures of its own
+MESHES = {"triangles": TRIANGLES, "tetrahedra": tetrahedra(), "torus": torus(4, 6), "alone": ALONE}
 
 
-MESHES = {"triangles": TRIANGLES, "cloud": CLOUD, "space": SPACE, "lattice": LATTICE}
-
-
-@pytest.mark.parametrize("name", MESHES)
+@pytest.mark.parametrize("name", [n for n in MESHES if n != "alone"])  # in one triangle what is left has no gradient at all
 def test_is_an_orthogonal_projection(name: str) -> None:
     projection_laws(MESHES[name])
 
@@ -51,76 +69,87 @@ def test_is_an_orthogonal_projection_with_open_boundaries_and_for_a_batch() -> N
 
 
 def gradients(mesh: Mesh) -> Tensor:
-    """The matrix of the mesh's own gradient, (D node, node)."""
-    return matrix(lambda p: mesh.gradient(p)[:, 0], (1, *mesh.shape))
+    """(D node, node), cell by cell: the plane through its corners, spread over them by volume."""
+    n, d = mesh.shape[0], mesh.dim
+    out = torch.zeros(d, n, n, dtype=torch.float64)
+    periods = torch.tensor([p or torch.inf for p in mesh.periods], dtype=torch.float64)
+    for cell in mesh.cells:
+        x = mesh.points[cell] - mesh.points[cell[0]]
+        x = x - torch.where(periods.isinf(), 0.0, periods.nan_to_num(posinf=1.0) * (x / periods).round())
+        plane = torch.linalg.inv(torch.cat([torch.ones(d + 1, 1, dtype=torch.float64), x], 1))  # values -> constant and slopes
+        volume = 1 / float(torch.linalg.det(plane).abs()) / math.factorial(d)
+        for corner in cell:
+            out[:, corner, cell] += plane[1:] * volume / (d + 1) / mesh.measure[corner]
+    return out.flatten(0, 1)
 
 
 @pytest.mark.parametrize("name", MESHES)
-def test_is_what_least_squares_leave(name: str) -> None:
-    """min ||m^(1/2) (u - G p)|| over all potentials p, dense."""
+def test_is_what_least_squares_over_all_gradients_leave(name: str) -> None:
+    """min ||m^(1/2) (u - G p)|| over all potentials p, dense; and every gradient goes."""
     mesh = MESHES[name]
-    v, root = noise(mesh)[0, 1:], mesh.measure.sqrt().repeat(mesh.dim)
-    g = root[:, None] * gradients(mesh)
+    v, root, slopes = noise(mesh)[0, 1:], mesh.measure.sqrt().repeat(mesh.dim), gradients(mesh)
+    g = root[:, None] * slopes
     left = (torch.eye(len(root), dtype=torch.float64) - g @ torch.linalg.pinv(g, rtol=1e-10)) @ (root * v.flatten()) / root
     torch.testing.assert_close(project(mesh, v), left.view(v.shape), rtol=0, atol=1e-12)
-
-
-@pytest.mark.parametrize("name", MESHES)
-def test_every_gradient_of_the_mesh_goes(name: str) -> None:
-    mesh = MESHES[name]
-    push = mesh.gradient(noise(mesh)[:, :1])[:, 0]
+    push = (slopes @ noise(mesh)[0, 0]).view(v.shape)
     assert float(project(mesh, push).abs().max()) < 1e-13 * float(push.abs().max())
 
 
 def test_with_an_inlet_and_an_outlet_a_uniform_flow_stays_but_not_between_closed_ends() -> None:
-    """Closed, it is the gradient of x, exactly so by least squares. Open at both ends, x is no potential that is zero there."""
+    """Closed, it is the gradient of x. Open at both ends, nothing leaves through the walls."""
     v = torch.zeros(2, *TRIANGLES.shape, dtype=torch.float64)
     v[0] = 1
     assert float(project(TRIANGLES, v).abs().max()) < 1e-13
-    held = project(TRIANGLES, v, open_boundaries=("left", "right"))
-    assert float(TRIANGLES.average((held - v)[None]).abs().max()) < 0.06
-    assert float(TRIANGLES.average((project(TRIANGLES, v, open_boundaries=("left",)) - v)[None])[0, 0]) < -0.8
+    torch.testing.assert_close(project(TRIANGLES, v, open_boundaries=("left", "right")), v, rtol=0, atol=1e-14)
+    assert float(defect(TRIANGLES, v, open_boundaries=("left", "right"))) < 1e-14
+    assert float(TRIANGLES.average(project(TRIANGLES, v, open_boundaries=("left",))[None])[0, 0]) < 0.2
 
 
-def test_a_stream_function_that_is_constant_on_the_boundary_is_changed_less_on_finer_meshes() -> None:
-    def change(n: int) -> float:
+def test_a_uniform_flow_around_a_torus_stays() -> None:
+    v = torch.tensor([0.3, -2.0], dtype=torch.float64)[:, None].expand(2, 24)
+    torch.testing.assert_close(project(MESHES["torus"], v), v, rtol=0, atol=1e-14)
+
+
+def test_flows_of_a_stream_function_are_changed_to_second_order_and_gradients_left_to_first() -> None:
+    """On triangles whose nodes are moved by up to a quarter of their distance: the adjoint of `Mesh.gradient` fails this by far."""
+
+    def errors(n: int) -> tuple[float, float]:
         mesh = square(n)
         x, y = mesh.points.T * torch.pi
-        v = torch.stack([torch.sin(x) ** 2 * torch.sin(2 * y), -torch.sin(2 * x) * torch.sin(y) ** 2])
-        return float((mesh.integral((project(mesh, v) - v).square()[None]).sum() / mesh.integral(v.square()[None]).sum()).sqrt())
+        flow = torch.stack([torch.sin(x) ** 2 * torch.sin(2 * y), -torch.sin(2 * x) * torch.sin(y) ** 2])
+        push = torch.stack([torch.sin(x) * torch.cos(2 * y), 2 * torch.cos(x) * torch.sin(2 * y)])
+        changed, left = project(mesh, flow) - flow, project(mesh, push)
+        size = [mesh.integral(v.square()[None]).sum().sqrt() for v in (changed, flow, left, push)]
+        return float(size[0] / size[1]), float(size[2] / size[3])
 
-    coarse, fine = change(9), change(17)
-    assert coarse < 0.3 and fine < 0.6 * coarse
+    (changed, left), (changed_fine, left_fine) = errors(9), errors(17)
+    assert changed < 0.06 and changed / changed_fine > 3 and left < 0.13 and left / left_fine > 1.6
 
 
-def test_a_lattice_of_points_is_a_periodic_grid() -> None:
-    """Least squares over four neighbours are central differences."""
-    sea = Masked(Box.periodic((4, 6), (4.0, 6.0)), torch.ones(4, 6, dtype=torch.bool))
-    mesh = Mesh.from_radius(LATTICE.points, 1.1, periods=(4.0, 6.0))
-    v = noise(sea)[:, 1:]
-    torch.testing.assert_close(project(mesh, v.flatten(2)), project(sea, v).flatten(2), rtol=0, atol=1e-13)
-    torch.testing.assert_close(defect(mesh, v.flatten(2)), defect(sea, v))
+def test_on_a_plane_in_space_what_is_normal_to_it_stays() -> None:
+    flat = TRIANGLES
+    tilted = Mesh.from_cells(torch.cat([flat.points, 0 * flat.points[:, :1]], 1), flat.cells)
+    v = noise(tilted)[:, 1:]
+    held = project(tilted, v)
+    torch.testing.assert_close(held[:, 2], v[:, 2], rtol=0, atol=1e-14)
+    torch.testing.assert_close(held[:, :2], project(flat, v[:, :2]), rtol=0, atol=1e-13)
 
 
 def test_a_batch_of_meshes_is_its_members() -> None:
-    parts = [square(4), square(5, seed=1), ALONE]
-    both = Mesh.batch(parts[:2])
+    parts = [square(4), square(5, seed=1)]
+    both = Mesh.batch(parts)
     v = noise(both)[:, 1:]
-    pieces = v.split([m.shape[0] for m in parts[:2]], 2)
+    pieces = v.split([m.shape[0] for m in parts], 2)
     torch.testing.assert_close(
-        project(both, v), torch.cat([project(m, p) for m, p in zip(parts, pieces, strict=False)], 2), rtol=0, atol=1e-13
+        project(both, v), torch.cat([project(m, p) for m, p in zip(parts, pieces, strict=True)], 2), rtol=0, atol=1e-13
     )
-    apart = torch.stack([defect(m, p)[:, 0] for m, p in zip(parts, pieces, strict=False)], 1).flatten()
+    apart = torch.stack([defect(m, p)[:, 0] for m, p in zip(parts, pieces, strict=True)], 1).flatten()
     torch.testing.assert_close(defect(both, v)[:, 0], apart)
 
 
-def test_nodes_without_neighbours_and_several_parts_need_no_care() -> None:
+def test_a_node_in_no_cell_keeps_its_velocity() -> None:
     v = noise(ALONE)[:, 1:]
-    held = project(ALONE, v)
-    assert torch.equal(held[:, :, 4], v[:, :, 4]) and float(defect(ALONE, held).max()) < 1e-14
-    across = ALONE.points[[1, 3]] - ALONE.points[[0, 2]]
-    push = ((held[:, :, [0, 2]] + held[:, :, [1, 3]]) * across.T).sum(1)
-    torch.testing.assert_close(push, torch.zeros_like(push), rtol=0, atol=1e-14)
+    assert torch.equal(project(ALONE, v)[:, :, 6], v[:, :, 6])
 
 
 def test_a_factorisation_is_made_once_and_forgotten_with_its_mesh() -> None:
@@ -136,6 +165,9 @@ def test_a_factorisation_is_made_once_and_forgotten_with_its_mesh() -> None:
     assert last() is None
 
 
-def test_an_unknown_open_boundary_is_refused() -> None:
+def test_what_has_no_divergence_is_refused() -> None:
     with pytest.raises(ValueError, match="boundary 'inlet' is not among those of this Mesh: walls, left, right"):
         project(TRIANGLES, noise(TRIANGLES)[:, 1:], open_boundaries=("inlet",))
+    cloud = Mesh.from_nearest(np.random.default_rng(0).random((9, 2)), 3)
+    with pytest.raises(ValueError, match="this Mesh is a cloud of points; triangulate it"):
+        project(cloud, noise(cloud)[:, 1:])
