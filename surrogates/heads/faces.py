@@ -6,8 +6,9 @@ one cell loses the other gains, so whatever F is, the sum of V du over a closed 
     Mesh           the dual face of each pair of neighbours, with the area vector S_ij = -S_ji
 
 On simplices S_ij is the integral of a_i grad a_j - a_j grad a_i, with a the linear hat functions: the median dual face. Around an inner
-node they sum to zero, so that a uniform flux has no divergence. A cloud has no cells: there S_ij = V_i c_ij - V_j c_ji from the weights of
-its least-squares gradients, g_i = sum_j c_ij (u_j - u_i), and a uniform flux is free of divergence only as far as the points lie evenly.
+node they sum to zero, so that a uniform flux has no divergence. What a gradient drives through it is w_ij (P_i - P_j), with w_ij minus the
+integral of grad a_i . grad a_j. A cloud has no cells: there S_ij = V_i c_ij - V_j c_ji from the weights of its least-squares gradients,
+g_i = sum_j c_ij (u_j - u_i), and w_ij = S_ij . d_ij / |d_ij|^2; a uniform flux is free of divergence as far as the points lie evenly.
 
 Source: Barth and Jespersen, The design and application of upwind schemes on unstructured meshes, 1989, https://doi.org/10.2514/6.1989-366.
 """
@@ -58,12 +59,12 @@ class GridFaces(NamedTuple):
 
 
 class MeshFaces(NamedTuple):
-    """Pairs of neighbours (left, right), the area vectors of the faces between them, and how far apart they are."""
+    """Pairs of neighbours (left, right), the area vectors of the faces between them, and their conductances w."""
 
     volume: Float[Tensor, " node"]
     pairs: Int[Tensor, "2 pair"]
     area: Float[Tensor, "pair D"]
-    distance: Float[Tensor, " pair"]
+    conductance: Float[Tensor, " pair"]
 
     def left(self, u: Float[Tensor, "B C node"]) -> Float[Tensor, "B C pair"]:
         return u.index_select(2, self.pairs[0])
@@ -117,30 +118,32 @@ def _of_mesh(mesh: Mesh, device: torch.device) -> MeshFaces:
     with kept():
         once = mesh.edges[0] < mesh.edges[1]
         pairs = mesh.edges[:, once]
-        area = _of_cloud(mesh, once) if mesh.cells is None else _of_cells(mesh, mesh.cells, pairs)
-        distance = torch.linalg.vector_norm(mesh.relative[once], dim=1)
-        return MeshFaces(*(x.to(device) for x in (mesh.measure, pairs, area, distance)))
+        area, conductance = _of_cloud(mesh, once) if mesh.cells is None else _of_cells(mesh, mesh.cells, pairs)
+        return MeshFaces(*(x.to(device) for x in (mesh.measure, pairs, area, conductance)))
 
 
-def _of_cells(mesh: Mesh, cells: Tensor, pairs: Tensor) -> Float[Tensor, "pair D"]:
-    """V / (k + 1) (grad a_j - grad a_i), over the cells of each pair."""
+def _of_cells(mesh: Mesh, cells: Tensor, pairs: Tensor) -> tuple[Float[Tensor, "pair D"], Float[Tensor, " pair"]]:
+    """V / (k + 1) (grad a_j - grad a_i) and -V grad a_i . grad a_j, over the cells of each pair."""
     nodes, corners = len(mesh.points), cells.shape[1]
     spans = nearest_image(mesh.points[cells[:, 1:]] - mesh.points[cells[:, :1]], mesh.periods)
     gradient = torch.linalg.pinv(spans).mT  # (cell, corner - 1, D)
-    gradient = (
-        torch.cat([-gradient.sum(1, keepdim=True), gradient], 1) * (volumes(mesh.points, cells, mesh.periods) / corners)[:, None, None]
-    )
+    gradient = torch.cat([-gradient.sum(1, keepdim=True), gradient], 1)
+    volume = volumes(mesh.points, cells, mesh.periods)[:, None]
     i, j = torch.combinations(torch.arange(corners, device=cells.device)).T
-    vector, one, two = (gradient[:, j] - gradient[:, i]).flatten(0, 1), cells[:, i].flatten(), cells[:, j].flatten()
-    vector = torch.where((one < two)[:, None], vector, -vector)
+    one, two = cells[:, i].flatten(), cells[:, j].flatten()
+    vector = (volume[:, :, None] / corners * (gradient[:, j] - gradient[:, i])).flatten(0, 1)
+    product = -(volume * (gradient[:, i] * gradient[:, j]).sum(2)).flatten()
     keys, order = (pairs[0] * nodes + pairs[1]).sort()
     which = order[torch.searchsorted(keys, torch.minimum(one, two) * nodes + torch.maximum(one, two))]
-    return vector.new_zeros(pairs.shape[1], mesh.dim).index_add_(0, which, vector)
+    vector = torch.where((one < two)[:, None], vector, -vector)
+    area = vector.new_zeros(pairs.shape[1], mesh.dim).index_add_(0, which, vector)
+    return area, product.new_zeros(pairs.shape[1]).index_add_(0, which, product)
 
 
-def _of_cloud(mesh: Mesh, once: Tensor) -> Float[Tensor, "pair D"]:
-    """V_i c_ij - V_j c_ji. Edges are sorted by receiver, then by sender."""
+def _of_cloud(mesh: Mesh, once: Tensor) -> tuple[Float[Tensor, "pair D"], Float[Tensor, " pair"]]:
+    """V_i c_ij - V_j c_ji, and its part along the pair over the distance. Edges are sorted by receiver, then by sender."""
     sender, receiver = mesh.edges
     weighted = -gradient_weights(mesh.relative, receiver, len(mesh.points)) * mesh.measure[receiver, None]  # V_r c_rs of edges s -> r
     back = torch.searchsorted(receiver * len(mesh.points) + sender, sender * len(mesh.points) + receiver)
-    return (weighted[back] - weighted)[once]
+    area, d = (weighted[back] - weighted)[once], mesh.relative[once]
+    return area, (area * d).sum(1) / d.square().sum(1)

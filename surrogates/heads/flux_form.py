@@ -10,9 +10,9 @@ so that no cell leaves its bounds (`limiter`); sources come first, and a sink th
 
     Box, Masked, Sphere    D outputs: f at the upper face of the cell along each axis, in the order of the grid
     Mesh                   D + 1 outputs at the nodes: a flux density q and a potential P, that pass from i to its neighbour j
-                           S_ij . (q_i + q_j)/2 + |S_ij| (P_i - P_j)/|x_i - x_j| = -(what passes from j to i)
+                           S_ij . (q_i + q_j)/2 + w_ij (P_i - P_j) = -(what passes from j to i)
 
-(q alone would not move what alternates from node to node; P does.) Outputs are in units of s l/dt, P of s l^2/dt, with s the fitted
+q alone would not move what alternates from node to node; P does. Outputs are in units of s l/dt, P of s l^2/dt, with s the fitted
 standard deviation of the channel's increments between frames, dt the trained step and l the length of the domain over 2 pi (a Sphere's
 radius): an output of 1 on the scale of the domain changes u by s in a step, n times finer one of 1/n does. Fluxes are taken in the
 network's type, all sums in float64, rounded once to the type of u.
@@ -110,8 +110,7 @@ def through(y: Float[Tensor, "B C n *X"], between: GridFaces | MeshFaces) -> Flo
     q, P = y[:, :, :-1], y[:, :, -1]
     i, j = between.pairs
     mean = (q.index_select(3, i) + q.index_select(3, j)) / 2
-    ratio = torch.linalg.vector_norm(between.area, dim=1) / between.distance
-    passed: Tensor = (mean * between.area.T.to(y.dtype)).sum(2) + (between.left(P) - between.right(P)) * ratio.to(y.dtype)
+    passed: Tensor = (mean * between.area.T.to(y.dtype)).sum(2) + (between.left(P) - between.right(P)) * between.conductance.to(y.dtype)
     return passed
 
 
