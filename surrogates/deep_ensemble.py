@@ -29,7 +29,7 @@ from surrogates.noise import SeededNoise
 from surrogates.record import describe, recorded
 from surrogates.surrogate import Surrogate
 
-ALIKE = ("fields", "dt", "history", "bundle", "parameters_used", "domain", "constraint")
+ALIKE = ("fields", "dt", "history", "bundle", "parameters_used", "domain", "constraint", "static", "forcings")
 """What the networks must agree on, and whether they are generative."""
 
 

@@ -3,7 +3,8 @@
 A Dataset has one variable a component (`velocity_x`), dims (trajectory, [member,] time, [level,] *axes), coordinates with units, PDE
 parameters as coordinates on `trajectory` with attribute role="parameter", and in `attrs` the JSON of its fields and domain, the
 frame step `dt`, and where known `lyapunov_time`, `turnover_time` (time units) and `scored_time` (t*: no pointwise score beyond).
-`lead_time` lies beside `time`: time since the initial state of a forecast, or since the first frame of a data set.
+`lead_time` lies beside `time`: time since the initial state of a forecast, or since the first frame of a data set. Fields that are known
+beside the state are declared likewise: `static` ones, variables without a dim "time", and `forcings`, with one.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from surrogates.domains.layout import AnyDomain
 from surrogates.fields import Field, Fields
 
 TRAJECTORY, MEMBER, TIME, LEVEL, LEAD = "trajectory", "member", "time", "level", "lead_time"
+STATIC, FORCINGS = "static", "forcings"
 
 
 def to_xarray(
@@ -121,6 +123,33 @@ def fields_of(dataset: xr.Dataset) -> Fields:
     return Fields(tuple(entries))
 
 
+def declare(dataset: xr.Dataset, *, static: Fields | None = None, forcings: Fields | None = None) -> xr.Dataset:
+    """The Dataset, saying which of its variables are static fields and forcings. Raises ValueError for one with other dims, or none."""
+    for fields, timed in ((static, False), (forcings, True)):
+        for name in () if fields is None else (v for f in fields for v in f.variables):
+            if name not in dataset or (TIME in dataset[name].dims) != timed:
+                what = "a forcing needs a variable with a dim 'time'" if timed else "a static field needs a variable without a dim 'time'"
+                raise ValueError(f"{what}, and {name!r} is none among {sorted(map(str, dataset.data_vars))}")
+    kinds = {STATIC: static, FORCINGS: forcings}
+    return dataset.assign_attrs({kind: json.dumps(fields.to_json()) for kind, fields in kinds.items() if fields is not None})
+
+
+def declared(dataset: xr.Dataset, kind: str) -> Fields | None:
+    """The fields that a Dataset declares as "static" or "forcings"; None where there are none."""
+    fields = Fields.from_json(json.loads(dataset.attrs.get(kind, "[]")))
+    return fields if fields.count else None
+
+
+def static_of(dataset: xr.Dataset) -> Float[Tensor, "B C *X"] | None:
+    """The static fields that a Dataset declares, float32, a row a trajectory. Raises ValueError for one missing or in other units."""
+    fields = declared(dataset, STATIC)
+    if fields is None:
+        return None
+    axes, rows = layout.axes(domain_of(dataset)), len(trajectories_of(dataset))
+    parts = [_variable(dataset, v, f, (TRAJECTORY, TIME), axes)[:, 0] for f in fields for v in f.variables]
+    return torch.cat([torch.from_numpy(p).to(torch.float32).expand(rows, *p.shape[1:]) for p in parts], 1)
+
+
 def domain_of(dataset: xr.Dataset) -> AnyDomain:
     """The geometry of a Dataset. Raises ValueError where it declares none, or where its coordinates contradict it."""
     if "domain" not in dataset.attrs:
@@ -187,7 +216,7 @@ def parameters_of(dataset: xr.Dataset) -> dict[str, Tensor]:
 
 
 def conditions_of(dataset: xr.Dataset, names: Sequence[str] | None = None) -> Conditions:
-    """Conditions at the *last* time of the Dataset: dt and every parameter (or those in `names`), per trajectory.
+    """Conditions at the *last* time of the Dataset: dt, every parameter (or those in `names`) and static field, per trajectory.
 
     Raises ValueError where dt or a parameter is not to be found.
     """
@@ -205,4 +234,4 @@ def conditions_of(dataset: xr.Dataset, names: Sequence[str] | None = None) -> Co
     parameters = torch.stack(columns, 1) if columns else torch.zeros(count, 0, dtype=torch.float64)
     last = float(np.atleast_1d(dataset[TIME].values)[-1]) if TIME in dataset.coords else 0.0
     ones = torch.ones(count, dtype=torch.float64)
-    return Conditions(domain_of(dataset), ones * last, ones * float(dataset.attrs["dt"]), parameters, wanted)
+    return Conditions(domain_of(dataset), ones * last, ones * float(dataset.attrs["dt"]), parameters, wanted, static_of(dataset))

@@ -38,7 +38,7 @@ class Known(nn.Module):
     @property
     def channels(self) -> int:
         """How many context channels it makes."""
-        return (self.static.count if self.static else 0) + 2 * (self.forcings.count if self.forcings else 0)
+        return known_channels(self.static, self.forcings)
 
     def forward(self, conditions: Conditions, bundle: int, like: Float[Tensor, "B C *X"]) -> Float[Tensor, "B K *X"]:
         parts = []
@@ -66,6 +66,11 @@ class Known(nn.Module):
             mean.copy_(moments.mean.reshape(mean.shape))
             constant = moments.std <= 1e-7 * moments.mean.abs().clamp_min(1e-30)
             std.copy_(torch.where(constant, 1.0, moments.std).reshape(std.shape))
+
+
+def known_channels(static: Fields | None, forcings: Fields | None) -> int:
+    """How many context channels they make."""
+    return (static.count if static else 0) + 2 * (forcings.count if forcings else 0)
 
 
 def _checked(values: Tensor | None, fields: Fields, like: Tensor, kind: str) -> Float[Tensor, "B C *X"]:

@@ -21,6 +21,7 @@ from torch import nn
 import surrogates
 from surrogates.contracts import Domain, Step
 from surrogates.domains import Box
+from surrogates.fields import Fields
 from surrogates.record import construct, describe
 from surrogates.surrogate import Surrogate
 
@@ -144,8 +145,14 @@ def _about(surrogate: Surrogate, frames: str) -> list[str]:
         f"Steps by dt = {surrogate.dt:g} {frames}; " + ", ".join(f"{k} `{v}`" for k, v in parts.items()) + ".",
         f"Domain: {_where(surrogate.domain)}.",
         f"Conditioned on: {', '.join(surrogate.parameters_used) or 'nothing'}.",
+        *(f"Takes {kind}: {', '.join(f.channels)}." for kind, f in _known(surrogate)),
         f"Statistics (state mean, std): {surrogate.normaliser.state_mean.tolist()}, {surrogate.normaliser.state_std.tolist()}.",
     ]
+
+
+def _known(surrogate: Surrogate) -> list[tuple[str, Fields]]:
+    """What its conditions must hold beside the state."""
+    return [(k, f) for k, f in (("static fields", surrogate.static), ("forcings", surrogate.forcings)) if f is not None]
 
 
 def _where(domain: Domain) -> str:

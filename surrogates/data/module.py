@@ -181,6 +181,12 @@ class DataModule(LightningDataModule):
         return mean, (values - mean).square().mean(0).sqrt()
 
     @property
+    def beside(self) -> dict[str, Fields | None]:
+        """The `static` fields and `forcings` that the training split declares."""
+        windows = self.windows("train")
+        return {"static": windows.static_fields, "forcings": windows.forcing_fields}
+
+    @property
     def checksum(self) -> str:
         """SHA-256 of the training split."""
         return self.windows("train").checksum

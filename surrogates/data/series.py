@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -55,7 +55,7 @@ class Series:
 
     def of(self, trajectories: Sequence[int]) -> Series:
         """The series of these trajectories, a row each. Raises ValueError for an id that the file lacks."""
-        if TRAJECTORY not in self.dataset.dims:
+        if not any(TRAJECTORY in self.dataset[n].dims for n in self.names):
             return self
         ids = trajectories_of(self.dataset)
         missing = sorted(set(trajectories) - set(ids))
@@ -89,6 +89,11 @@ class Series:
         a, b = self._gather(left), self._gather(right)
         w = weight.to(a.dtype).reshape(-1, *(1,) * (a.ndim - 1))
         return torch.where(w == 0, a, torch.where(w == 1, b, a + w * (b - a)))
+
+    def frames(self) -> Iterator[Float[Tensor, "R C *X"]]:
+        """Every frame of the file, of all its rows, or of one where they share it."""
+        for i in range(len(self.times)):
+            yield self._frame(i)
 
     def _gather(self, index: Tensor) -> Float[Tensor, "G C *X"]:
         """Frame index[g] of row g."""
@@ -136,9 +141,8 @@ def opened(source: str | os.PathLike[str] | xr.Dataset) -> xr.Dataset:
     if not os.path.exists(path):
         raise ValueError(f"{path}: no such file or folder")
     try:
-        if os.path.isdir(path):
-            return xr.open_zarr(path, consolidated=False)
-        return xr.open_dataset(path)
+        found: xr.Dataset = xr.open_zarr(path, consolidated=False) if os.path.isdir(path) else xr.open_dataset(path)
+        return found
     except Exception as error:
         raise ValueError(f"xarray cannot open {path} ({error}); pass a Dataset, a Zarr folder or a NetCDF file") from error
 

@@ -21,10 +21,11 @@ from torch import Tensor
 from surrogates.contracts import Conditions
 from surrogates.data.cache import cache_home, key_of, pack, packed
 from surrogates.data.files import SPLIT, locate, open_dataset
+from surrogates.data.series import Series
 from surrogates.data.thin import thin
 from surrogates.domains.layout import AnyDomain
 from surrogates.fields import Fields
-from surrogates.interchange import TIME, domain_of, fields_of, parameters_of, trajectories_of
+from surrogates.interchange import FORCINGS, STATIC, TIME, declared, domain_of, fields_of, parameters_of, static_of, trajectories_of
 
 
 @dataclass(frozen=True)
@@ -108,6 +109,10 @@ class Windows:
         columns = [v.expand(len(self.ids)) for v in parameters.values()]
         self.parameters = torch.stack(columns, 1) if columns else torch.zeros(len(self.ids), 0, dtype=torch.float64)
         self._declared = str(dataset.attrs.get("checksum", ""))
+        self.static_fields, self.forcing_fields = declared(dataset, STATIC), declared(dataset, FORCINGS)
+        self.static = static_of(dataset)
+        names = [v for f in self.forcing_fields or () for v in f.variables]
+        self.forcing = Series(dataset, names, self.domain.shape).of(self._ids.tolist()) if names else None
 
     # -- reading -----------------------------------------------------------------------------------------------
 
@@ -134,10 +139,17 @@ class Windows:
         return torch.from_numpy(out)
 
     def _conditions(self, rows: npt.NDArray[np.int64], starts: npt.NDArray[np.int64]) -> Conditions:
-        """Domain, time of the last past frame, dt and parameters of windows."""
+        """Domain, time of the last past frame, dt, parameters, and what is known beside the state, of windows."""
         time = torch.from_numpy(self._time[starts + (self.history - 1) * self.stride])
         parameters = self.parameters[torch.from_numpy(rows)].to(torch.float32)
-        return Conditions(self.domain, time, torch.full_like(time, self.dt), parameters, self.parameter_names)
+        static = None if self.static is None else self.static[torch.from_numpy(rows)]
+        forcing = None if self.forcing is None else self.forcing.at_rows(torch.from_numpy(rows))
+        dt = torch.full_like(time, self.dt)
+        return Conditions(self.domain, time, dt, parameters, self.parameter_names, static, forcing)
+
+    def forcings(self) -> Iterator[Float[Tensor, "B Cf *X"]]:
+        """Those that are declared, at every time of theirs, of all trajectories, or once where these share them."""
+        yield from () if self.forcing is None else self.forcing.frames()
 
     # -- what statistics are taken from --------------------------------------------------------------------------
 
@@ -160,7 +172,12 @@ class Windows:
             return self._declared
         import hashlib
 
-        return hashlib.sha256(np.ascontiguousarray(self._values).data).hexdigest()
+        digest = hashlib.sha256(np.ascontiguousarray(self._values).data)
+        if self.static is not None:
+            digest.update(self.static.numpy().tobytes())
+        for values in self.forcings():
+            digest.update(values.contiguous().numpy().tobytes())
+        return digest.hexdigest()
 
     def beside(self, suffix: str) -> Path | None:
         """Where something derived from these values may be kept: beside the cache, or nowhere for data in memory."""

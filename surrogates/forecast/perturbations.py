@@ -39,7 +39,7 @@ class Perturbation(Protocol):
 
 @runtime_checkable
 class Colour(Protocol):
-    """From independent standard normal numbers to noise of unit deviation on a domain (`surrogates.refine.colour`, `ShellSpectrum`)."""
+    """From independent standard normal numbers to noise of unit deviation on a domain (`surrogates.refine.colour`, `ClimateSpectrum`)."""
 
     def __call__(self, eps: Float[Tensor, "B C *X"], domain: Domain) -> Float[Tensor, "B C *X"]: ...
 
@@ -106,7 +106,8 @@ class RandomPhases:
     """e_k = amplitude u_k exp(i phi_k), k != 0, with random phases phi_-k = -phi_k that all channels share: the state's own spectrum.
 
     Shared phases keep what the channels of one mode have to do with each other: k . e_k = 0 where k . u_k = 0, so a velocity stays free of
-    divergence. The mean stays. For another spectrum take `Gaussian(colour=ShellSpectrum...)`. Raises TypeError off a periodic Box.
+    divergence. The mean stays. For the climate's spectrum take `Gaussian(colour=ClimateSpectrum.fit(training))`. Raises TypeError off a
+    periodic Box.
     Source: Prichard and Theiler, "Generating surrogate data for time series with several simultaneously measured variables", Phys. Rev.
     Lett. 73, 1994, https://arxiv.org/abs/comp-gas/9405002.
     """

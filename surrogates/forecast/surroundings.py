@@ -16,13 +16,14 @@ from itertools import accumulate
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import torch
+import xarray as xr
 from jaxtyping import Float
 from torch import Tensor
 
 from surrogates.contracts import Conditions
-from surrogates.data.series import function_identity, identity_of, opened, values_of
+from surrogates.data.series import Series, function_identity, identity_of, opened, values_of
 from surrogates.forecast.perturbations import ALL_BUT_THE_FIRST, STEP, Members
-from surrogates.interchange import TRAJECTORY
+from surrogates.interchange import FORCINGS, STATIC, TRAJECTORY, declared, domain_of
 from surrogates.noise import SeededNoise
 from surrogates.record import recorded
 
@@ -78,12 +79,11 @@ class Given:
     def begin(self, conditions: Conditions, noise: SeededNoise) -> Conditions:
         """Rows of files by their trajectory, everything on the device and in the precision of the parameters."""
         like = conditions.parameters
-        functions = {
-            name: Moved(f.of(noise.trajectories) if hasattr(f, "of") else f, like.device)
-            for name, f in (("forcing", self.forcing), ("boundary", self.boundary))
-            if f is not None
-        }
-        out = replace(conditions, **functions)
+        forcing, boundary = (
+            given if f is None else Moved(f.of(noise.trajectories) if hasattr(f, "of") else f, like.device)
+            for f, given in ((self.forcing, conditions.forcing), (self.boundary, conditions.boundary))
+        )
+        out = replace(conditions, forcing=forcing, boundary=boundary)
         if self.static is not None:
             static = self.static if isinstance(self.static, Tensor) else self._read(noise.trajectories)
             rows = len(noise.trajectories)
@@ -115,6 +115,16 @@ class Given:
             return values
         ids = [int(v) for v in self.dataset[TRAJECTORY].values]
         return values[[ids.index(i) for i in trajectories]]
+
+
+def surroundings_of(dataset: xr.Dataset) -> Given | None:
+    """The forcings and static fields that a Dataset declares, for forecasts of its trajectories; None where it declares none."""
+    forcings, static = declared(dataset, FORCINGS), declared(dataset, STATIC)
+    if forcings is None and static is None:
+        return None
+    names = [v for f in forcings or () for v in f.variables]
+    forcing = Series(dataset, names, domain_of(dataset).shape) if names else None
+    return Given(forcing, static=[v for f in static for v in f.variables] if static else None, source=dataset if static else None)
 
 
 class Clock:

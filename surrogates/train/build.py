@@ -7,7 +7,8 @@ Widths follow from `Surrogate` and `refine.conditioning`: C channels, bundle T, 
 
     guess     H C       -> T C,   embedding E          refiner   T C + H C [+ T C with a guess] -> T C,   embedding E + F
 
-but for refiners that have `widths` of their own, and for a guess under a head, which gives T K channels (`heads.decode.channels_of`).
+with the static fields and forcings that the data declare beside the H C channels of the past (`known`); but for
+refiners that have `widths` of their own, and for a guess under a head, which gives T K channels (`heads.decode.channels_of`).
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from surrogates.errors import nearest
 from surrogates.fields import Fields
 from surrogates.heads import SideBySide
 from surrogates.heads.decode import SizedHead, channels_of
+from surrogates.known import known_channels
 from surrogates.refine.conditioning import widths
 from surrogates.saved import load_surrogate
 from surrogates.surrogate import Surrogate
@@ -56,9 +58,9 @@ def fresh(
     soft: Sequence[SoftFactory] = (),
 ) -> Surrogate:
     """A surrogate of new weights. `parameters` are those it is conditioned on: all that vary in the training split, unless given.
-    `guess` is trained together with the refiner."""
-    names = conditioning(data, parameters)
-    inputs, outputs = data.history * data.fields.count, bundle * data.fields.count
+    `guess` is trained together with the refiner. Static fields and forcings are those that the data declare."""
+    names, beside = conditioning(data, parameters), data.beside
+    inputs, outputs = data.history * data.fields.count + known_channels(**beside), bundle * data.fields.count
     made = head(data.fields, heads)
     if refiner is None:
         outputs = outputs if made is None else bundle * channels_of(made, data.fields.count, data.domain)
@@ -81,7 +83,11 @@ def fresh(
         correct_sampling=correct_sampling,
         head=made,
         soft=tuple(law(data.fields) for law in soft),
+        **beside,
     )
+    if surrogate.known is not None:
+        windows = data.windows("train")
+        surrogate.known.fit([] if windows.static is None else [windows.static], windows.forcings())
     surrogate.normaliser.load_state_dict(data.normaliser.state_dict())
     mean, std = data.parameter_statistics
     index = [data.parameter_names.index(n) for n in names]
@@ -104,7 +110,7 @@ def refined(
     """A refiner of new weights around the frozen operator of a saved surrogate. Raises ValueError where it does not fit the data."""
     first = load_surrogate(guess)
     check_fit(first, data, bundle, str(guess))
-    inputs, outputs = data.history * data.fields.count, bundle * data.fields.count
+    inputs, outputs = data.history * data.fields.count + known_channels(**data.beside), bundle * data.fields.count
     network = operator(*operator_sizes(refiner, outputs, inputs, len(first.parameters_used), True, bundle))
     surrogate = Surrogate(
         data.fields,
@@ -119,7 +125,10 @@ def refined(
         parameters=first.parameters_used,
         correct_sampling=correct_sampling,
         soft=tuple(law(data.fields) for law in soft),
+        **data.beside,
     )
+    if surrogate.known is not None and first.known is not None:
+        surrogate.known.load_state_dict(first.known.state_dict())
     assert surrogate.operator is not None
     surrogate.operator.requires_grad_(False)
     surrogate.normaliser.load_state_dict(first.normaliser.state_dict())
@@ -153,7 +162,7 @@ def check_fit(saved: Surrogate, data: DataModule, bundle: int, where: str) -> No
         raise ValueError(
             f"{where} gives what {type(saved.head).__name__} makes a state of, which no refiner draws; train a guess without a head"
         )
-    asked = {"fields": data.fields, "dt": data.dt, "history": data.history, "bundle": bundle}
+    asked = {"fields": data.fields, "dt": data.dt, "history": data.history, "bundle": bundle, **data.beside}
     for name, value in asked.items():
         have = getattr(saved, name)
         if have != value:

@@ -14,7 +14,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from surrogates.contracts import Conditions
-from surrogates.interchange import TIME, TRAJECTORY, conditions_of, from_xarray, trajectories_of
+from surrogates.data.series import Series
+from surrogates.interchange import FORCINGS, TIME, TRAJECTORY, conditions_of, declared, domain_of, from_xarray, trajectories_of
 from surrogates.metrics import NRMSE, Correlation, SpreadSkill
 from surrogates.noise import SeededNoise
 from surrogates.rollout import rollout
@@ -56,8 +57,19 @@ def trial(dataset: xr.Dataset, surrogate: Surrogate, frames: int, starts: int = 
         torch.cat([c.dt for c in conditions]),
         torch.cat([c.parameters for c in conditions]),
         conditions[0].names,
+        None if conditions[0].static is None else torch.cat([torch.as_tensor(c.static) for c in conditions]),
+        _forcing(chosen, len(first)),
     )
     return Trial(u[:, : surrogate.history], u[:, surrogate.history :], together, tuple(ids))
+
+
+def _forcing(dataset: xr.Dataset, starts: int) -> Series | None:
+    """The forcings that a Dataset declares, for all of its trajectories from each start."""
+    names = [v for f in declared(dataset, FORCINGS) or () for v in f.variables]
+    if not names:
+        return None
+    ids = trajectories_of(dataset)
+    return Series(dataset, names, domain_of(dataset).shape).of(ids * starts)
 
 
 @torch.no_grad()
