@@ -6,6 +6,7 @@ from surrogates.train.module import Training
 from surrogates.train.optimiser import Optimiser
 from surrogates.train.run import Run, Settings, train
 from surrogates.train.strategies import OneStep, Pushforward, Strategy
+from surrogates.train.unrolled import Unrolled
 from surrogates.train.validation import Rollouts
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "Settings",
     "Strategy",
     "Training",
+    "Unrolled",
     "calibrate",
     "train",
 ]

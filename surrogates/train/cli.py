@@ -62,7 +62,7 @@ def configured(
         soft: Laws that count in the loss, with their weights, such as [{law: {class: DivergenceFree}, weight: 0.1}].
         head: What makes fields from the network's outputs, lawful by construction, such as {class: StreamFunction, field: velocity};
             several in a list, each for a field of its own.
-        strategy: OneStep, or {class: Pushforward, pushes: 1}.
+        strategy: OneStep, {class: Pushforward, pushes: 1} or {class: Unrolled, steps: 2}.
         target: Tendency or Absolute: what is generated.
         parameters: The PDE parameters to condition on; all that vary unless given.
         guess: Folder of a trained surrogate, frozen as the refiner's deterministic guess; or a network, such as {class: FNO, width: 32,
