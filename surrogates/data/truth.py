@@ -51,6 +51,8 @@ EQUATIONS: dict[str, Callable[..., Truth]] = {
     "passive_scalar2d": pde.PassiveScalar,
     "shallow_water": pde.ShallowWater,
     "barotropic_jet": pde.BarotropicJet,
+    "porous_medium": pde.PorousMedium,
+    "stefan": pde.Stefan,
 }
 SCHEMES = {"etdrk2": pde.etdrk2, "etdrk4": pde.etdrk4}
 STAGES = {"etdrk2": 2, "etdrk4": 4}

@@ -11,8 +11,10 @@ from surrogates.pde.kolmogorov import Kolmogorov
 from surrogates.pde.kuramoto_sivashinsky import KuramotoSivashinsky
 from surrogates.pde.lyapunov import lyapunov_exponent, turnover_time
 from surrogates.pde.passive_scalar import PassiveScalar
+from surrogates.pde.porous_medium import PorousMedium
 from surrogates.pde.shallow_water import ShallowWater
 from surrogates.pde.spectral import Spectral
+from surrogates.pde.stefan import Stefan
 
 __all__ = [
     "BarotropicJet",
@@ -24,8 +26,10 @@ __all__ = [
     "KuramotoSivashinsky",
     "PassiveScalar",
     "Persistence",
+    "PorousMedium",
     "ShallowWater",
     "Spectral",
+    "Stefan",
     "etdrk2",
     "etdrk4",
     "lyapunov_exponent",

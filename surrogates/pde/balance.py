@@ -22,7 +22,7 @@ from surrogates.domains import Sphere
 from surrogates.domains.sphere import GAUSS
 from surrogates.noise import SeededNoise
 from surrogates.pde import spherical
-from surrogates.pde.exponential import Parameters
+from surrogates.pde.coefficients import Parameters
 
 
 def random_vorticity(

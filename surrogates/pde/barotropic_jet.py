@@ -28,7 +28,7 @@ from surrogates.domains.sphere import GAUSS
 from surrogates.noise import AtStep, SeededNoise, uniform
 from surrogates.operators.legendre import legendre
 from surrogates.pde import spherical
-from surrogates.pde.exponential import Parameters
+from surrogates.pde.coefficients import Parameters
 from surrogates.pde.shallow_water import ShallowWater, nowhere
 from surrogates.record import recorded
 

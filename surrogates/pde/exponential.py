@@ -19,11 +19,10 @@ from torch import Tensor
 from surrogates.contracts import Conditions, Noise, State
 from surrogates.domains import Box, Sphere
 from surrogates.fields import Fields
+from surrogates.pde.coefficients import Coefficients, Constant, Parameters, fewest, longest, precision
 from surrogates.pde.etd import Advance, Nonlinear, Scheme
 
 D = TypeVar("D", Box, Sphere)
-Parameters: TypeAlias = Mapping[str, Tensor]  # float64, (B,) or (1,)
-Constant: TypeAlias = float | int | None
 
 
 Map: TypeAlias = Callable[[Tensor], Tensor]
@@ -46,7 +45,7 @@ def same_basis(w: Tensor) -> Tensor:
     return w
 
 
-class Exponential(ABC, Generic[D]):
+class Exponential(Coefficients, ABC, Generic[D]):
     """A truth solver as a `Step`, batched over rows, differentiable, on any device.
 
     `max_dt` is its longest substep, `dtype` the precision it works and answers in (None: that of the data; make truth in float64).
@@ -61,14 +60,9 @@ class Exponential(ABC, Generic[D]):
     bundle = 1
 
     def __init__(self, max_dt: float, scheme: Scheme, dtype: torch.dtype | str | None, parameters: Mapping[str, Constant]) -> None:
-        if not max_dt > 0:
-            raise ValueError(f"max_dt must be positive, got {max_dt}")
-        self.max_dt = float(max_dt)
+        super().__init__(parameters)
+        self.max_dt, self.dtype = longest(max_dt), precision(dtype)
         self.scheme = scheme
-        self.dtype = getattr(torch, dtype, dtype) if isinstance(dtype, str) else dtype
-        if self.dtype not in (None, torch.float32, torch.float64):
-            raise ValueError(f"dtype must be 'float32', 'float64' or None, got {dtype!r}")
-        self.constants = dict(parameters)
         self._plans: list[tuple[Hashable, Tensor, Tensor, list[Plan]]] = []
 
     # -- what an equation says ---------------------------------------------------------------------------------
@@ -135,26 +129,7 @@ class Exponential(ABC, Generic[D]):
 
     def substeps(self, dt: Float[Tensor, " B"]) -> Int64[Tensor, " B"]:
         """How many substeps a frame of length dt takes."""
-        return torch.ceil(dt / self.max_dt * (1 - 1e-12)).long()  # 2.1/.7 is a little more than 3 in floating point
-
-    def parameters(self, conditions: Conditions) -> Parameters:
-        """Every coefficient, float64, one a row. Raises KeyError for one given nowhere, ValueError for a negative or non-finite one."""
-        out = {}
-        for name, constant in self.constants.items():
-            if name in conditions.names:
-                value = conditions.parameter(name).double()
-            elif constant is not None:
-                value = torch.full((1,), constant, dtype=torch.float64, device=conditions.parameters.device)
-            else:
-                raise KeyError(
-                    f"{type(self).__name__} needs {name!r}: the conditions name {conditions.names}; "
-                    f"pass it with the initial state, or as {type(self).__name__}({name}=...)"
-                )
-            bad = ~(value >= 0) | value.isinf()
-            if bad.any():
-                raise ValueError(f"{name} must be finite and >= 0, got {value[bad].tolist()} in rows {bad.nonzero().flatten().tolist()}")
-            out[name] = value
-        return out
+        return fewest(dt, self.max_dt)
 
     def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_plans": []}  # functions made here cannot be sent to another process

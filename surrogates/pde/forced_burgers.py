@@ -31,8 +31,9 @@ from torch import Tensor
 
 from surrogates.contracts import Conditions, Noise
 from surrogates.pde.burgers import Burgers
+from surrogates.pde.coefficients import Constant, Parameters
 from surrogates.pde.etd import Scheme, etdrk4, phi
-from surrogates.pde.exponential import Constant, Parameters, Plan
+from surrogates.pde.exponential import Plan
 from surrogates.record import recorded
 
 

@@ -12,8 +12,8 @@ import torch
 from jaxtyping import Float, Inexact
 from torch import Tensor
 
+from surrogates.pde.coefficients import Constant, Parameters
 from surrogates.pde.etd import Scheme, etdrk4
-from surrogates.pde.exponential import Constant, Parameters
 from surrogates.pde.line import Line
 from surrogates.record import recorded
 

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from surrogates.domains import Box
 from surrogates.fields import Field, Fields
+from surrogates.pde.coefficients import Parameters
 from surrogates.pde.etd import Nonlinear
-from surrogates.pde.exponential import Parameters
 from surrogates.pde.initial import scalar
 from surrogates.pde.spectral import Spectral, column, cutoff
 

@@ -17,8 +17,8 @@ from torch import Tensor
 from surrogates.domains import Box
 from surrogates.fields import Field, Fields
 from surrogates.pde import plane
+from surrogates.pde.coefficients import Constant, Parameters
 from surrogates.pde.etd import Nonlinear, Scheme, etdrk4
-from surrogates.pde.exponential import Constant, Parameters
 from surrogates.pde.initial import flow, scalar
 from surrogates.pde.kolmogorov import VELOCITY, forcing_modes, velocity, vorticity
 from surrogates.pde.spectral import Spectral, column, cutoff

@@ -37,8 +37,9 @@ from surrogates.domains.sphere import GAUSS
 from surrogates.fields import Field, Fields
 from surrogates.pde import spherical
 from surrogates.pde.balance import balanced, random_vorticity
+from surrogates.pde.coefficients import Constant, Parameters
 from surrogates.pde.etd import Nonlinear, Scheme, etdrk4
-from surrogates.pde.exponential import Constant, Exponential, Map, Parameters
+from surrogates.pde.exponential import Exponential, Map
 from surrogates.record import recorded
 
 HEIGHT = Field("height", "m", long_name="height of the layer")

@@ -16,8 +16,9 @@ from torch import Tensor
 
 from surrogates.contracts import Conditions
 from surrogates.domains import Box
+from surrogates.pde.coefficients import Constant
 from surrogates.pde.etd import Scheme
-from surrogates.pde.exponential import Constant, Exponential
+from surrogates.pde.exponential import Exponential
 from surrogates.pde.lyapunov import turnover_time
 
 
