@@ -49,6 +49,9 @@ def defect(domain: Domain, v: Tensor, **options: tuple[str, ...]) -> Tensor:
 def projection_laws(domain: Domain, *, rounding: float = 1e-14, symmetric: bool = True, **options: tuple[str, ...]) -> None:
     """A constraint that is a linear projection, orthogonal in the measure, with derivatives that are itself, of any type and storage."""
     law, u, w, at = law_of(domain, **options), noise(domain), noise(domain, seed=1), conditions(domain, 2)
+    with torch.inference_mode():  # what is made for it must be fit for training too
+        law(u, law.reference(u, at), at)
+        law.defect(u, law.reference(u, at), at)
     if domain.members == 1:
         constraint_laws(law, u, at, rounding=rounding)
     reference = law.reference(u, at)
