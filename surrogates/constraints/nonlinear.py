@@ -2,13 +2,13 @@
 
 With M that norm's matrix and J = dh/du at the present u,
 
-    u <- u - M^-1 J^T (J M^-1 J^T + eps)^-1 h(u)                              (quadratic convergence onto the law)
-    u <- u_0 - M^-1 J^T (J M^-1 J^T + eps)^-1 (h(u) + J (u_0 - u))            (`nearest`: linear convergence, to the nearest point)
+    u <- u - M^-1 J^T (J M^-1 J^T + eps)^-1 h(u)
 
-until every |h| is at most `tolerance`. Each step is the nearest point of the law made linear; for one quantity that grows along rays, as
-energy does, both end in the nearest field. J is never formed: its K rows are K pullbacks in one batch, exact by automatic differentiation,
-and what is solved is K by K for each member, float64. Source: Utkarsh et al., "Physics-constrained flow matching", 2025, section 3,
-https://arxiv.org/abs/2506.04171, there with M = 1, whose correction depends on the grid.
+until every |h| is at most `tolerance`: quadratic convergence. Each step goes to the nearest point of the law made linear; the whole of
+them ends in the nearest field for one quantity that grows along rays, as energy does, and else in one as near but for the square of the
+defect. J is never formed: its K rows are K pullbacks in one batch, exact by automatic differentiation, and what is solved is K by K for
+each member, float64. Source: Utkarsh et al., "Physics-constrained flow matching", 2025, section 3, https://arxiv.org/abs/2506.04171, there
+with M = 1, whose correction depends on the grid.
 
 Members that have arrived stay as they are. What was not reached is told: by `reach`, by `remaining` and by one warning.
 
@@ -54,7 +54,6 @@ class GaussNewton:
         *,
         move: tuple[str, ...] = (),
         scales: tuple[float, ...] = (),
-        nearest: bool = False,
         tolerance: float = 1e-13,
         iterations: int = 20,
         eps: float = 1e-12,
@@ -69,7 +68,7 @@ class GaussNewton:
             raise ValueError(f"scales are {scales} but must be {len(move)} positive numbers, one for each of {move}")
         if iterations < 1 or not tolerance > 0 or not eps >= 0:
             raise ValueError(f"expected iterations >= 1, tolerance > 0 and eps >= 0, got {iterations}, {tolerance} and {eps}")
-        self.fields, self.quantities, self.nearest = fields, tuple(quantities), nearest
+        self.fields, self.quantities = fields, tuple(quantities)
         self.tolerance, self.iterations, self.eps = tolerance, iterations, eps
         slices = [fields.slice(name) for name in move]
         self.moved = [c for s in slices for c in range(s.start, s.stop)]
@@ -120,16 +119,16 @@ class GaussNewton:
         grad = torch.is_grad_enabled()
         with outside_inference():
             u, reference, conditions = ordinary(u), ordinary(reference), ordinary_conditions(conditions)
-            start = w = u.double()
+            w = u.double()
             for made in range(self.iterations + 1):
-                new, left = self._step(w, start, reference, conditions)
+                new, left = self._step(w, reference, conditions)
                 on = left.detach().abs().amax(1) > self.tolerance
                 if made == self.iterations or none(on):
                     break
                 w = where(on, new, w, conditions.domain)
             return Reached(w.detach() + (new - new.detach()) if grad else w, left, made)
 
-    def _step(self, w: Tensor, start: Tensor, reference: Tensor, conditions: Conditions) -> tuple[Tensor, Float[Tensor, "G K"]]:
+    def _step(self, w: Tensor, reference: Tensor, conditions: Conditions) -> tuple[Tensor, Float[Tensor, "G K"]]:
         """The next iterate, and the defects of this one."""
         domain, wanted = conditions.domain, self._wanted(reference)
         size = self._size(w, reference, conditions).detach()
@@ -139,12 +138,11 @@ class GaussNewton:
         measure = domain.measure.to(w)
         unit = torch.tensor(self.units, dtype=w.dtype, device=w.device).reshape(-1, *(1,) * (w.ndim - 2))
         normals = gradients[:, :, self.moved] * torch.where(measure > 0, unit / measure, 0.0)  # (K, B, Cm, *X), steepest in the norm
-        short = left + projections(normals, (start - w)[:, self.moved] / unit, domain) if self.nearest else left
         gram = torch.stack([projections(normals, n, domain) for n in normals], dim=2)
-        force = damped_solve(gram, short, self.eps)
+        force = damped_solve(gram, left, self.eps)
         change = torch.stack([domain.expand(f[:, None]) * n for f, n in zip(force.unbind(1), normals, strict=True)]).sum(0)
         index = torch.tensor(self.moved, device=w.device)
-        return (start if self.nearest else w).index_add(1, index, -unit * change), left
+        return w.index_add(1, index, -unit * change), left
 
     def _excess(self, v: Tensor, wanted: Sequence[Tensor | None], conditions: Conditions) -> Float[Tensor, "G K"]:
         values = [q(v, self.fields, conditions) for q in self.quantities]

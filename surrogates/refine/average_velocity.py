@@ -106,7 +106,7 @@ class AverageVelocity(Flow):
             calls.append(len(self.stairs(s)) - 1)
             return z
 
-        self.sampler(velocity, torch.zeros(()), levels, LINEAR, lambda like, k: like)
+        self.sampler(velocity, torch.zeros(1, 1, 1), levels, LINEAR, lambda like, k: like)
         return sum(calls)
 
     def stairs(self, s: float) -> tuple[float, ...]:
