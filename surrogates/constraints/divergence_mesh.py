@@ -13,8 +13,8 @@ with it.
 Why not `Mesh.gradient`: the adjoint of least squares is no divergence unless neighbours lie symmetrically. In the unit square, triangles
 with nodes moved by up to a tenth of their distance, it finds 37, 43 and 45 % of a flow without divergence at 9^2, 17^2 and 33^2 nodes to be
 a gradient; cells 5.5, 1.6 and .4 %. A cloud of points without cells is refused for that reason.
-Source: Chorin's projection in finite elements of equal order, Quartapelle, Numerical Solution of the Incompressible Navier-Stokes
-Equations, 1993, chapter 6, https://doi.org/10.1007/978-3-0348-8579-9.
+Source: Quartapelle, Numerical Solution of the Incompressible Navier-Stokes Equations, 1993 (projection in finite elements),
+https://doi.org/10.1007/978-3-0348-8579-9.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ fields that are divergence-free on the grid, and keeping k would take a real fie
 differ from once. At k = 0 nothing is removed: the mean flow stays. Only directions matter, so k is taken in units of its largest value:
 no square of it overflows or vanishes in float32, whatever the units of length and however long the box.
 
-Source: Canuto, Hussaini, Quarteroni and Zang, Spectral Methods: Evolution to Complex Geometries, 2007, section 3.3,
+Source: Canuto, Hussaini, Quarteroni and Zang, Spectral Methods: Evolution to Complex Geometries, 2007, chapter 3,
 https://doi.org/10.1007/978-3-540-30728-0.
 """
 

@@ -4,11 +4,10 @@ G_a p is the derivative of a potential along axis a, m the measure. With B^T = m
 that is a gradient is B^T (B B^T)^+ B v. B B^T may be singular in more ways than one: potentials that are constant in each of several
 basins, that alternate between neighbours, nodes without neighbours. So B B^T + e I is factorised, e = 1e-12 of its diagonal (B scaled to
 rows of length one), and what is left is projected again: an error falls by e / (e + eigenvalue) each time, and what has no gradient
-is multiplied by none. Twice is rounding up to a million points or so.
+is multiplied by none. Eigenvalues are about (cells from end to end)^-2, so twice is rounding for grids of a thousand cells a side.
 
-The matrix is symmetric, so the projection is its own derivative and its own adjoint. It runs in float64 on the CPU.
-Source of the iteration: Riley, Solving systems of linear equations with a positive definite, symmetric, but possibly ill-conditioned
-matrix, 1955, https://doi.org/10.1090/S0025-5718-1955-0074915-1.
+The matrix is symmetric, so the projection is its own derivative and its own adjoint. It runs in float64 on the CPU, whatever the device.
+Source of the iteration: Parikh and Boyd, Proximal Algorithms, 2014, section 4.1.2, https://doi.org/10.1561/2400000003.
 """
 
 from __future__ import annotations
