@@ -83,7 +83,8 @@ def _bracket(u: Tensor, goal: Tensor, lower: float | None, upper: float | None, 
 
 
 def extreme(u: Float[Tensor, "B R *X"], domain: Domain) -> Float[Tensor, "G R"]:
-    """The greatest value of every member."""
+    """The greatest value of every member, where the domain is valid."""
+    u = u if domain.mask is None else torch.where(domain.mask.to(u.device), u, -torch.inf)
     if not isinstance(domain, Mesh) or domain.members == 1:
         return u.flatten(2).amax(2)
     member = domain.member.to(u.device).expand_as(u)

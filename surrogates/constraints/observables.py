@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from surrogates.contracts import Domain
-from surrogates.domains import Box, Mesh, Sphere
+from surrogates.domains import Box, Masked, Mesh, Sphere
 from surrogates.fields import Fields
 from surrogates.record import recorded
 
@@ -54,8 +54,8 @@ class Within:
 @recorded
 @dataclass(frozen=True)
 class Through:
-    """The flow rate of the vector `field` through the section x_axis = at of a Box: the integral over it of the component `axis`,
-    linear between the two nearest layers of points."""
+    """The flow rate of the vector `field` through the section x_axis = at of a Box, or of the wet part of a Masked one: the integral over
+    it of the component `axis`, linear between the two nearest layers of points."""
 
     field: str
     axis: int
@@ -66,6 +66,7 @@ class Through:
 
     def weights(self, fields: Fields, domain: Domain) -> Float[Tensor, "K C *X"]:
         """1/width on the layers about the section. Raises ValueError where there is no such section or no component for it."""
+        domain = domain.box if isinstance(domain, Masked) else domain
         if not isinstance(domain, Box) or not 0 <= self.axis < domain.dim:
             raise ValueError(f"a section across axis {self.axis} needs a Box with that axis, not {domain}")
         components = fields[self.field].components
@@ -116,6 +117,7 @@ def _inside(domain: Domain, lower: tuple[float, ...], upper: tuple[float, ...]) 
 
 def _coordinates(domain: Domain) -> tuple[Sequence[Tensor], Sequence[float | None]]:
     """Of every point, one tensor an axis, and the periods."""
+    domain = domain.box if isinstance(domain, Masked) else domain
     if isinstance(domain, Box):
         return domain.grid(), [n if kind == "periodic" else None for n, kind in zip(domain.lengths, domain.boundary, strict=True)]
     if isinstance(domain, Sphere):

@@ -59,7 +59,7 @@ def wall(box: Box, side: str) -> Wall:
     if n < 4:
         raise ValueError(f"values at walls need at least 4 cells between them, axis {name!r} has {n}")
     layers = (n - 1, n - 2) if upper else (0, 1)
-    at = box.upper[axis] if upper else box.lower[axis]
-    a, b = (abs(float(box.coordinate(axis)[i]) - at) for i in layers)
-    h, k = (float(box.widths(axis)[i]) for i in layers)
+    edges = box.edges[axis]
+    h, k = (box.spacing[axis] if edges is None else edges[i + 1] - edges[i] for i in layers)
+    a, b = h / 2, h + k / 2  # in numbers, not tensors: a compiler sees through them
     return Wall(axis, 1 if upper else -1, layers, (b / (b - a), -a / (b - a)), (h, k))

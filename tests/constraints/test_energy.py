@@ -13,6 +13,8 @@ from surrogates.constraints.energy import Quadratic
 from surrogates.contracts import Conditions, Domain
 from surrogates.domains import Box, Mesh, Sphere
 from surrogates.fields import Field, Fields
+from surrogates.pde import Kolmogorov
+from surrogates.rollout import rollout
 
 VELOCITY = Fields.of(Field("velocity", "m s-1", ("x", "y")))
 VORTICITY = Fields.of(Field("vorticity", "s-1"))
@@ -136,6 +138,26 @@ def test_the_laminar_kolmogorov_flow_keeps_its_energy_by_input_and_dissipation()
     torch.testing.assert_close(moved[:, 0], reference[:, 0], rtol=1e-11, atol=0)
     pushed = EnergyBudget(VELOCITY, viscosity="viscosity", drag="drag")
     assert pushed.advance(pushed.reference(u, here), u, here)[0, 0] < reference[0, 0] * (1 - 1e-4)
+
+
+@pytest.mark.parametrize("order", [0, 1])
+def test_our_own_solver_keeps_the_budget_at_order_two(order: int) -> None:
+    """Forced Kolmogorov turbulence: the budget that reads frames dt apart ends at the energy (enstrophy) that the solver has."""
+    box, y = Box.periodic((16, 16), 2 * math.pi), Box.periodic((16, 16), 2 * math.pi).grid()[1]
+    force = torch.stack([torch.sin(2 * y), 0 * y])[None]
+    law = EnergyBudget(VELOCITY, order=order, viscosity="viscosity", drag="drag", forced=True)
+    solver = Kolmogorov(max_dt=0.05, dtype="float64", wavenumber=2, forcing=1.0)
+    stream = box.with_shape((5, 5))
+    psi = stream.resample(random(0, 1, 1, 5, 5), (16, 16))
+    start, errors = torch.cat([box.derivative(psi, 1), -box.derivative(psi, 0)], 1), []
+    for dt in (0.2, 0.1):
+        here = at(box, dt=dt, forcing=lambda t: force)
+        reference = law.reference(start, here)
+        for n, frame in enumerate(rollout(solver, start[:, None], round(1.0 / dt), here.after)):
+            reference = law.advance(reference, frame, here.after(n))
+        errors.append((reference[:, :1] / law.value(frame, here) - 1).abs().item())
+    assert errors[1] < 2e-3 and math.log2(errors[0] / errors[1]) == pytest.approx(2, abs=0.3)
+    assert (law.value(frame, here) / law.value(start, here) - 1).abs() > 0.1, "nothing happened: this tests nothing"
 
 
 def test_bad_settings_are_refused() -> None:

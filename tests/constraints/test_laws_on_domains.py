@@ -25,7 +25,7 @@ from surrogates.constraints.observables import Observable, Through, Within
 from surrogates.constraints.straight_through import StraightThrough
 from surrogates.constraints.weighted import WeightedFunctionals
 from surrogates.contracts import Conditions, Domain
-from surrogates.domains import Box, Mesh, Sphere
+from surrogates.domains import Box, Masked, Mesh, Sphere
 from surrogates.fields import Field, Fields
 from surrogates.record import construct, describe
 
@@ -49,6 +49,7 @@ TORUS = Box.periodic((6, 5), (2.0, 3.0))
 CUBE = Box.periodic((4, 3, 5), (2.0, 3.0, 1.0))
 GLOBE = Sphere((4, 6))
 MESH = triangles(6)
+SEA = Masked(CHANNEL, torch.arange(30).reshape(6, 5) % 7 != 3)
 
 
 def random(seed: int, *shape: int) -> Tensor:
@@ -78,6 +79,7 @@ def weighted(domain: Domain) -> WeightedFunctionals:
 
 CASES: dict[str, tuple[Law, Fields, Domain, Callable[..., Tensor]]] = {
     "integral-globe": (ConservedIntegral(SCALAR, "q"), SCALAR, GLOBE, random),
+    "integral-sea": (ConservedIntegral(PLANE, "velocity"), PLANE, SEA, random),
     "integral-mesh": (ConservedIntegral(PLANE, "velocity"), PLANE, MESH, random),
     "scaled-line": (ScaledIntegral(SCALAR, "q"), SCALAR, LINE, positive),
     "scaled-globe": (ScaledIntegral(SCALAR, "q"), SCALAR, GLOBE, positive),
@@ -87,6 +89,7 @@ CASES: dict[str, tuple[Law, Fields, Domain, Callable[..., Tensor]]] = {
     "functional-cube": (LinearFunctionals(SCALAR, south(SCALAR, CUBE)), SCALAR, CUBE, random),
     "functional-globe": (LinearFunctionals(SCALAR, south(SCALAR, GLOBE)), SCALAR, GLOBE, random),
     "functional-mesh": (LinearFunctionals(SCALAR, south(SCALAR, MESH)), SCALAR, MESH, random),
+    "flow-rate-sea": (LinearFunctionals(PLANE, (Through("velocity", 0, 2.3), *south(PLANE, SEA))), PLANE, SEA, random),
     "flow-rate": (LinearFunctionals(PLANE, (Through("velocity", 0, 2.3), *south(PLANE, CHANNEL))), PLANE, CHANNEL, random),
     "weighted-line": (weighted(LINE), SCALAR, LINE, random),
     "weighted-globe": (weighted(GLOBE), SCALAR, GLOBE, random),
@@ -98,6 +101,7 @@ CASES: dict[str, tuple[Law, Fields, Domain, Callable[..., Tensor]]] = {
     "energy-band-globe": (EnergyBand(PLANE, lower=3.0, upper=4.0), PLANE, GLOBE, random),
     "enstrophy-relative": (EnergyBand(PLANE, order=1, upper=0.2, relative=True), PLANE, TORUS, random),
     "energy-of-vorticity": (EnergyBudget(SCALAR, "q", order=-1), SCALAR, TORUS, random),
+    "energy-bound-sea": (EnergyBand(PLANE, upper=0.1), PLANE, SEA, random),
     "energy-budget-mesh": (EnergyBudget(PLANE), PLANE, MESH, random),
     "clipped": (Clipped(PLANE, "velocity", -0.5, 1.0), PLANE, MESH, random),
     "reflected": (Reflected(PLANE, "velocity", -0.5, 1.0), PLANE, TORUS, random),
@@ -105,6 +109,7 @@ CASES: dict[str, tuple[Law, Fields, Domain, Callable[..., Tensor]]] = {
     "reflected-upper": (Reflected(SCALAR, "q", None, 0.2), SCALAR, GLOBE, random),
     "bounded-line": (BoundedIntegral(SCALAR, "q", -1.0, 1.0), SCALAR, LINE, random),
     "bounded-globe": (BoundedIntegral(SCALAR, "q", -0.9), SCALAR, GLOBE, random),
+    "bounded-sea": (BoundedIntegral(SCALAR, "q", -0.9), SCALAR, SEA, random),
     "bounded-mesh": (BoundedIntegral(PLANE, "velocity", None, 0.9), PLANE, MESH, random),
     "straight-through": (StraightThrough(Clipped(SCALAR, "q")), SCALAR, TORUS, random),
     "no-slip": (BoundaryValues(PLANE, "velocity", {"y_lower": 0.0, "y_upper": (1.0, 0.0)}), PLANE, CHANNEL, random),
@@ -182,6 +187,15 @@ def test_a_batch_of_meshes_is_its_members_one_by_one(name: str) -> None:
     held = [(law(v, r, conditions(m, 1)), law.defect(v, r, conditions(m, 1))) for v, m, r in alone]
     torch.testing.assert_close(law(u, references, at), torch.cat([v for v, _ in held], 2), rtol=0, atol=1e-13)
     torch.testing.assert_close(law.defect(u, references, at), torch.cat([d for _, d in held]), rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if name.endswith("-sea")])
+def test_missing_values_on_land_do_no_harm(name: str) -> None:
+    law, fields, _, _ = CASES[name]
+    u, at = random(0, 3, fields.count, *SEA.shape), conditions(SEA)
+    reference, missing = law.reference(u.roll(1, 0), at), torch.where(SEA.wet, u, torch.nan)
+    torch.testing.assert_close(law(missing, reference, at)[:, :, SEA.wet], law(u, reference, at)[:, :, SEA.wet])
+    torch.testing.assert_close(law.defect(missing, reference, at), law.defect(u, reference, at))
 
 
 @pytest.mark.parametrize("name", CASES)
