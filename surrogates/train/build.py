@@ -83,7 +83,8 @@ def fresh(
         correct_sampling=correct_sampling,
         head=made,
         soft=tuple(law(data.fields) for law in soft),
-        **beside,
+        static=beside["static"],
+        forcings=beside["forcings"],
     )
     if surrogate.known is not None:
         windows = data.windows("train")
@@ -125,7 +126,8 @@ def refined(
         parameters=first.parameters_used,
         correct_sampling=correct_sampling,
         soft=tuple(law(data.fields) for law in soft),
-        **data.beside,
+        static=first.static,
+        forcings=first.forcings,
     )
     if surrogate.known is not None and first.known is not None:
         surrogate.known.load_state_dict(first.known.state_dict())

@@ -11,7 +11,7 @@ import torch
 import xarray as xr
 from forecast.steps import Clock, Grows, Interrupted, U, Walk, initial
 
-from surrogates import simulate
+from surrogates import score, simulate
 from surrogates.domains import Box
 from surrogates.forecast.blowup import Limits
 from surrogates.forecast.bred import Lagged
@@ -76,6 +76,16 @@ def test_the_reason_and_the_step_of_a_failure_are_recorded_and_the_others_go_on(
     meanings = forecast["failed_reason"].attrs["flag_meanings"].split()
     assert meanings[int(forecast["failed_reason"][0])] == "u_above_3"
     assert np.isnan(forecast["u"].values[0, 2:]).all() and np.isfinite(forecast["u"].values[1]).all()
+
+
+def test_a_member_that_crossed_a_limit_is_scored_as_failed_from_there() -> None:
+    start = growing()
+    truth = simulate(Grows(), start, 6)
+    forecast = simulate(Grows(), start, 6, members=3, perturb=Gaussian(0.1), limits=Limits(maximum={"u": 1.5}))
+    failed = score(forecast, truth)["failed"].values
+    steps = forecast["failed_step"].values
+    want = [[int(((row >= 0) & (row <= n)).sum()) for n in range(6)] for row in steps]
+    assert failed.tolist() == want and 0 < failed.max() <= 3
 
 
 def test_unequal_steps_are_in_the_time_coordinate() -> None:
