@@ -119,7 +119,7 @@ class Mean:
         return units
 
     def update(self, held: Held, u: Float[Tensor, "B T C *X"]) -> Held:
-        count, total = torch.tensor(u.shape[1]), u.double().sum(1)
+        count, total = torch.tensor(float(u.shape[1]), dtype=torch.float64), u.double().sum(1)
         return {"count": held["count"] + count, "sum": held["sum"] + total} if held else {"count": count, "sum": total}
 
     def value(self, held: Held) -> Mapping[str, Float[Tensor, "B C *X"]]:
@@ -137,7 +137,7 @@ class Variance:
         return _squared(units)
 
     def update(self, held: Held, u: Float[Tensor, "B T C *X"]) -> Held:
-        n, mean = torch.tensor(u.shape[1]), u.double().mean(1)
+        n, mean = torch.tensor(float(u.shape[1]), dtype=torch.float64), u.double().mean(1)
         squares = (u.double() - mean[:, None]).square().sum(1)
         if not held:
             return {"count": n, "mean": mean, "squares": squares}

@@ -29,6 +29,7 @@ from surrogates.forecast.progress import Progress
 from surrogates.forecast.zarr_sink import ZarrSink
 
 LOCAL, PLAN = "local", "plan.pickle"
+PATIENCE = "20s"
 RETRIES = 3
 """How often a group may lose its worker before the forecast is given up; what it made is kept."""
 
@@ -89,7 +90,7 @@ def _client(scheduler: str | None, workers: int | None) -> Iterator[Any]:
 
     d = _distributed()[1]
     if scheduler not in (None, LOCAL):
-        with d.Client(scheduler, timeout="20s") as client:
+        with d.Client(scheduler, timeout=PATIENCE) as client:
             client.wait_for_workers(workers or 1)
             yield client
         return

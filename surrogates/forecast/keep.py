@@ -39,7 +39,7 @@ class Keep:
     """
 
     fields: tuple[str, ...] | None = None
-    region: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    region: Mapping[str, tuple[float | int, float | int]] = field(default_factory=dict)
     stride: int = 1
     every: int = 1
     diagnostics: tuple[str | Series | Running, ...] = ()

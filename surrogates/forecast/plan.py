@@ -44,7 +44,7 @@ BEFORE = "frames_before"
 
 @dataclass(frozen=True)
 class Later:
-    """`Noise` of a rollout that goes on after `steps` calls of an earlier one."""
+    """`Noise` of a rollout that goes on after `steps` frames of an earlier one: no draw is made twice, be it frames or calls that count."""
 
     noise: Noise
     steps: int
@@ -134,7 +134,7 @@ class Plan:
         at = conditions.after if self.surroundings is None else partial(self.surroundings.at, self.surroundings.begin(conditions, noise))
         if self.perturb is not None:
             past = self.perturb(past, at(0), noise)
-        draws: Noise = Later(noise, ceil(self.before / self.step.bundle)) if self.before else noise
+        draws: Noise = Later(noise, self.before) if self.before else noise
         return past[:, -self.step.history :], at, None if self.deterministic else draws, ids
 
     def first(self, rows: Sequence[int], device: torch.device) -> State:

@@ -38,8 +38,8 @@ def is_forecast(path: str | os.PathLike[str]) -> bool:
 def continue_from(path: str | os.PathLike[str], history: int = 1) -> xr.Dataset:
     """The last `history` frames of a forecast, as the initial state of the next: `simulate(step, continue_from(path), frames)`.
 
-    Members are kept, failed ones as failed, and noise goes on with the draws that the first forecast would have made next, so that of a
-    step whose state is its last frames the two forecasts are one. Raises ValueError where the frames that are needed were not kept whole.
+    Members are kept, failed ones as failed. At the same seed noise goes on where it was, so that of a step whose state is its last frames
+    and which counts frames, or makes one a call, the two forecasts are one. Raises ValueError where frames were not kept whole.
     """
     whole = open_forecast(path)
     kept = json.loads(whole.attrs.get(KEEP, "{}")).get("arguments", {})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -46,6 +47,17 @@ class Threes(Walk):
     """The same walk, three frames a call."""
 
     bundle = 3
+
+
+class Slow(Walk):
+    """The same walk, so slow that there is time to kill it."""
+
+    def __init__(self, seconds: float = 0.01) -> None:
+        self.seconds = seconds
+
+    def frame(self, u: Tensor, n: int, conditions: Conditions, noise: Noise | None) -> Tensor:
+        time.sleep(self.seconds)
+        return super().frame(u, n, conditions, noise)
 
 
 class Draws(Walk):

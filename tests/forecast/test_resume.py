@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import random
+import signal
 import subprocess
 import sys
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +20,8 @@ from forecast.steps import Grows, Interrupted, Rotates, Threes, Walk, initial
 
 import surrogates
 from surrogates import simulate
-from surrogates.forecast import open_forecast
+from surrogates.forecast import Keep, group, open_forecast
+from surrogates.forecast.blowup import Limits
 from surrogates.forecast.journal import STATES, Journal
 from surrogates.forecast.zarr_sink import ZarrSink
 
@@ -144,3 +148,79 @@ def test_a_folder_that_is_no_forecast_is_left_alone(tmp_path: Path) -> None:
     assert (tmp_path / "thesis.tex").read_text() == "all of it"
     with pytest.raises(ValueError, match="not a forecast"):
         open_forecast(tmp_path)
+
+
+# -- killed, damaged, never twice ----------------------------------------------------------------------------------
+
+MEASURED = Keep(every=2, diagnostics=("energy", "spectrum", "mean", "variance", "extremes"))
+
+
+@pytest.mark.parametrize("name", ["f.zarr", "f.h5"])
+def test_killed_again_and_again_at_random_moments(tmp_path: Path, name: str) -> None:
+    long = {"frames": 250, "keep": MEASURED, "limits": Limits(amplitude=None)}
+    processes = get_context("fork")
+    kills = 0
+    for _ in range(4):
+        child = processes.Process(target=run, args=(tmp_path / name,), kwargs=long)
+        child.start()
+        child.join(random.uniform(0.05, 0.6))
+        if child.is_alive():
+            assert child.pid is not None
+            os.kill(child.pid, signal.SIGKILL)
+            kills += 1
+        child.join()
+    assert kills
+    assert same(run(tmp_path / name, **long), run(None, **long))
+
+
+def test_sums_and_frames_that_wait_survive_a_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(group, "MARK", 1)  # marked between chunks
+    change = {"frames": 40, "keep": Keep(every=5, diagnostics=("mean", "variance"))}
+    for calls in (7, 30, 55):
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path / "f", Interrupted(Walk(), calls), **change)
+    assert same(run(tmp_path / "f", **change), run(None, **change))
+
+
+def cut(out: Path, calls: int) -> dict[Path, int]:
+    """A forecast that was cut after so many calls; the times at which its chunks were written."""
+    with pytest.raises(KeyboardInterrupt):
+        run(out, Interrupted(Walk(), calls))
+    return {f: f.stat().st_mtime_ns for f in (out / "u" / "c").rglob("*") if f.is_file()}
+
+
+def test_written_chunks_are_not_written_twice(tmp_path: Path) -> None:
+    before = cut(tmp_path / "f", 19)
+    assert len(before) > 6
+    run(tmp_path / "f")
+    assert before == {f: f.stat().st_mtime_ns for f in before}
+
+
+@pytest.mark.parametrize("spoil", [lambda f: os.truncate(f, f.stat().st_size // 2), lambda f: f.unlink()], ids=["half", "gone"])
+@pytest.mark.parametrize("which", [0, -1])
+@pytest.mark.parametrize("finished", [False, True])
+def test_a_chunk_that_is_cut_in_half_or_gone_is_found_and_made_again(tmp_path: Path, spoil: Any, which: int, finished: bool) -> None:
+    chunks = cut(tmp_path / "f", 9)
+    if finished:
+        run(tmp_path / "f")
+    spoil(sorted(chunks, key=lambda f: f.stat().st_mtime_ns)[which])
+    with pytest.warns(UserWarning, match=r"is damaged: .* made again from frame"):
+        again = run(tmp_path / "f")
+    assert same(again, run(None))
+    again.close()
+    assert same(run(tmp_path / "f", Interrupted(Walk(), 0)), run(None))
+
+
+def test_only_the_last_block_is_made_again_where_it_alone_is_damaged(tmp_path: Path) -> None:
+    chunks = cut(tmp_path / "f", 10)  # frames 1-9 of the first group, in three chunks
+    last = max(chunks, key=lambda f: int(f.parts[-2]))
+    os.truncate(last, 1)
+    with pytest.warns(UserWarning, match="made again from frame 6 on"):
+        run(tmp_path / "f")
+
+
+def test_half_a_line_of_the_log_counts_as_none(tmp_path: Path) -> None:
+    cut(tmp_path / "f", 10)
+    log = tmp_path / "f" / STATES / "0.log"
+    log.write_bytes(log.read_bytes()[:-7])
+    assert same(run(tmp_path / "f"), run(None))

@@ -1,0 +1,60 @@
+"""A forecast that is continued is the forecast that was not interrupted, where a step's state is its last frames."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+from forecast.steps import Grows, Threes, Walk, initial
+
+from surrogates import simulate
+from surrogates.forecast import Keep, continue_from, open_forecast
+
+
+def run(start: xr.Dataset, frames: int, step: Any = None, **change: Any) -> xr.Dataset:
+    return simulate(step or Walk(), start, frames, **{"seed": 1, "group": 4, "chunk": 3, **change})
+
+
+@pytest.mark.parametrize("name", ["f.zarr", "f.h5"])
+@pytest.mark.parametrize("step", [Walk(), Threes()])
+@pytest.mark.parametrize("members", [None, 2])
+def test_a_continued_forecast_is_the_rest_of_the_longer_one(tmp_path: Path, name: str, step: Any, members: int | None) -> None:
+    whole = run(initial(), 15, step, members=members)
+    run(initial(), 6, step, members=members, out=tmp_path / name)
+    second = run(continue_from(tmp_path / name), 6, step, out=tmp_path / f"2{name}")
+    third = run(continue_from(tmp_path / f"2{name}"), 3, step)
+    assert np.array_equal(np.concatenate([second["u"].values, third["u"].values], -2), whole["u"].values[..., 6:, :])
+    assert np.allclose(third["time"], whole["time"][12:]) and third.sizes.get("member") == members
+
+
+def test_frames_that_were_kept_rarely_go_on_too(tmp_path: Path) -> None:
+    run(initial(), 8, out=tmp_path / "f", keep=Keep(every=3))
+    rest = run(continue_from(tmp_path / "f"), 4)
+    whole = run(initial(), 10)
+    assert np.array_equal(rest["u"].values, whole["u"].values[:, 6:10]) and np.allclose(rest["time"], whole["time"][6:10])
+
+
+def test_a_member_that_failed_stays_failed(tmp_path: Path) -> None:
+    run(initial(growth=[1.0, 30.0, 1.0]), 4, Grows(), members=2, out=tmp_path / "f")
+    rest = run(continue_from(tmp_path / "f"), 3, Grows())
+    assert rest["failed_step"].values.tolist() == [[-1, -1], [0, 0], [-1, -1]]
+    assert rest["failed_reason"].values[1].tolist() == open_forecast(tmp_path / "f")["failed_reason"].values[1].tolist()
+    assert np.isnan(rest["u"].values[1]).all() and np.isfinite(rest["u"].values[[0, 2]]).all()
+
+
+@pytest.mark.parametrize(
+    ("keep", "history", "says"),
+    [
+        (Keep(stride=2), 1, "keeps only a part of each frame"),
+        (Keep((), diagnostics=("mean",)), 1, "keeps only a part of each frame"),
+        (Keep(every=2), 2, "keeps one frame in 2, but 2 in a row are needed"),
+        (None, 7, "holds 6 frames but 7 are needed"),
+    ],
+)
+def test_what_was_not_kept_cannot_be_continued(tmp_path: Path, keep: Keep | None, history: int, says: str) -> None:
+    run(initial(), 6, out=tmp_path / "f", keep=keep)
+    with pytest.raises(ValueError, match=says):
+        continue_from(tmp_path / "f", history)
