@@ -24,7 +24,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from surrogates.constraints.compose import over_bundle
+from surrogates.constraints.compose import law_names, over_bundle
 from surrogates.constraints.soft import Soft, penalty
 from surrogates.contracts import Conditions, Constraint, Domain, Draws, Noise, State
 from surrogates.domains import Box
@@ -240,6 +240,10 @@ class Surrogate(nn.Module):
         A forecast begins anew with it: a state holds the references of the law that it began under.
         """
         return self._twin(constraint=constraint)
+
+    def extra_repr(self) -> str:
+        """The law, which is no module but makes another surrogate of the same modules."""
+        return "" if self.constraint is None else f"constraint={', '.join(law_names(self.constraint))}"
 
     def _twin(self, **parts: Any) -> Surrogate:
         twin = copy.copy(self)

@@ -190,3 +190,10 @@ def test_what_cannot_roll_is_refused():
     step = Rolling(surrogate(forcing))
     with pytest.raises(ValueError, match="pass noise"):
         step(step.begin(torch.ones(1, 1, 1, 8, 8), conditions(PLANE)), conditions(PLANE))
+
+
+def test_laws_can_be_switched_off_with_weights_shared():
+    window = rolling(constraint=ConservedIntegral(PAIR, "velocity"))
+    bare = window.with_constraint(None)
+    assert window.constraint is not None and bare.constraint is None and bare.evaluations == window.evaluations and not bare.training
+    assert bare.surrogate.refiner is window.surrogate.refiner

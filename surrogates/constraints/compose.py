@@ -9,6 +9,7 @@ Every law has a name, by which `remaining` reports what is left of each and by w
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, cast
 
@@ -26,7 +27,7 @@ class Law(Constraint, Protocol):
     references: int
 
 
-class Laws:
+class Laws(ABC):
     """What compositions share: references and defects side by side, and a name for each law.
 
     `names` are those of `names_of` unless given. Raises ValueError without any law, and for names that are not one each and all different.
@@ -58,6 +59,15 @@ class Laws:
         parts = zip(self.names, self.laws, self.split(reference), strict=True)
         return {name: law.defect(u, part, conditions) for name, law, part in parts}
 
+    @abstractmethod
+    def __call__(
+        self,
+        u: Float[Tensor, "B C *X"],
+        reference: Float[Tensor, "G R"],
+        conditions: Conditions,
+        past: Float[Tensor, "B H C *X"] | None = None,
+    ) -> Float[Tensor, "B C *X"]: ...
+
     def once(
         self, u: Float[Tensor, "B C *X"], parts: Sequence[Tensor], conditions: Conditions, past: Tensor | None
     ) -> Float[Tensor, "B C *X"]:
@@ -72,7 +82,7 @@ class Laws:
             raise ValueError(f"{reference.shape[1]} references but the laws keep {self.references}; make it with reference(u, conditions)")
         return torch.split(reference, [law.references for law in self.laws], dim=1)
 
-    def with_laws(self, laws: Mapping[str, Law]) -> Laws:
+    def with_laws(self, laws: Mapping[str, Any]) -> Laws:
         """Other laws, composed in the same way."""
         others = {k: v for k, v in cast(Any, self).arguments.items() if k not in ("laws", "names")}
         return type(self)(tuple(laws.values()), tuple(laws), **others)
@@ -94,8 +104,9 @@ class InOrder(Laws):
 
 def name_of(law: Constraint) -> str:
     """The class, and the field where the law was made for one: "ConservedIntegral-velocity"; a law around another has its name."""
-    arguments = getattr(law, "arguments", {})
-    if hasattr(inner := arguments.get("law"), "defect"):
+    arguments: Mapping[str, Any] = getattr(law, "arguments", {})
+    inner: Any = arguments.get("law")
+    if hasattr(inner, "defect"):
         return name_of(inner)
     field = arguments.get("field")
     return f"{type(law).__name__}-{field}" if isinstance(field, str) else type(law).__name__
@@ -105,6 +116,11 @@ def names_of(laws: Sequence[Constraint]) -> tuple[str, ...]:
     """A name for each law; the second of the same name is counted: "Bounds-dye-2"."""
     plain = [name_of(law) for law in laws]
     return tuple(n if (k := plain[: i + 1].count(n)) == 1 else f"{n}-{k}" for i, n in enumerate(plain))
+
+
+def law_names(law: Constraint) -> tuple[str, ...]:
+    """The names of the laws of a composition, or of the one law."""
+    return law.names if isinstance(law, Laws) else (name_of(law),)
 
 
 def remaining(

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
+from torch import nn
+
 from surrogates.constraints.compose import Laws, name_of
 from surrogates.contracts import Constraint, Step
 from surrogates.errors import nearest
@@ -21,14 +23,20 @@ ALL, NONE = "all", "none"
 def constrained(step: S, choice: str) -> S:
     """The step under `choice` of its laws: "all", "none", or names with commas between, of a law or of all laws of a class.
 
-    A step without laws, such as a solver, is itself under all and none of them. Raises ValueError for names that its laws do not have.
+    A step without laws, such as a solver, is itself under all and none of them. Raises ValueError for names that its laws do not have, and
+    TypeError for a trained step that holds its laws where they cannot be switched.
     """
-    law: Constraint | None = getattr(step, "constraint", None)
-    if choice == ALL or (law is None and choice == NONE):
+    held: Any = step
+    law: Constraint | None = getattr(held, "constraint", None)
+    if choice == ALL:
         return step
-    switchable: Any = step
-    changed: S = switchable.with_constraint(None if choice == NONE else chosen(law, choice.split(",")))
-    return changed
+    wanted = None if choice == NONE else chosen(law, choice.split(","))
+    if hasattr(held, "with_constraint"):
+        changed: S = held.with_constraint(wanted)
+        return changed
+    if isinstance(held, nn.Module):
+        raise TypeError(f"a {type(held).__name__} has no switch for its laws; make it of a surrogate.with_constraint(None)")
+    return step
 
 
 def chosen(law: Constraint | None, names: list[str]) -> Constraint:
@@ -44,4 +52,4 @@ def chosen(law: Constraint | None, names: list[str]) -> Constraint:
     if len(picked) == 1:
         return next(iter(picked.values()))
     assert isinstance(law, Laws)
-    return law.with_laws(picked)  # type: ignore[return-value]
+    return law.with_laws(picked)

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from surrogates.constraints.compose import Laws, name_of, remaining
+from surrogates.constraints.compose import law_names, remaining
 from surrogates.contracts import Conditions, Constraint, Domain
 from surrogates.metrics.quantity import Quantity, Statistics, failed_as
 
@@ -30,10 +30,9 @@ class LawDefects:
 
     @property
     def quantities(self) -> Mapping[str, Quantity]:
-        names = self.law.names if isinstance(self.law, Laws) else (name_of(self.law),)
         return {
             f"defect_{n}{which}": Quantity(f"largest |defect| of {n}, {of}", ())
-            for n in names
+            for n in law_names(self.law)
             for which, of in (("", "mean over members"), ("_truth", "of the truth"))
         }
 

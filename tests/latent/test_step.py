@@ -182,3 +182,10 @@ def test_what_does_not_belong_together_is_told(autoencoder) -> None:
         Latent(inner(autoencoder, "plain"), inner(autoencoder, "plain"))
     with pytest.raises(ValueError, match="train it on what `encode_dataset` makes"):
         Latent(autoencoder, autoencoder)
+
+
+def test_the_law_on_decoded_fields_can_be_switched_off_with_weights_shared(autoencoder) -> None:
+    step = Latent(autoencoder, inner(autoencoder, "plain"), ConservedIntegral(FIELDS, "c"))
+    bare = step.with_constraint(None)
+    assert step.constraint is not None and bare.constraint is None
+    assert bare.autoencoder is step.autoencoder and bare.surrogate is step.surrogate

@@ -1,0 +1,61 @@
+"""Laws in a configuration: one inside another, hard and soft, quantities in a list; what does not fit is named; training with them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pytest
+
+from surrogates.constraints import Alternating, ConservedIntegral, Energy, GaussNewton, Soft, StraightThrough, Total
+from surrogates.data.module import DataModule
+from surrogates.fields import Field, Fields
+from surrogates.operators import ConvNet
+from surrogates.record import describe
+from surrogates.saved import load_surrogate
+from surrogates.train import Settings, Training, train
+from surrogates.train.cli import parts_of
+from surrogates.train.laws import law_of, soft_of
+
+FIELDS = Fields.of(Field("u"))
+MASS = {"class": "ConservedIntegral", "field": "u"}
+ENERGY = {"class": "GaussNewton", "quantities": [{"class": "Energy", "field": "u"}, {"class": "Total", "field": "u"}], "iterations": 5}
+
+
+def test_laws_hold_laws_and_quantities() -> None:
+    made = law_of({"class": "Alternating", "laws": [MASS, ENERGY], "sweeps": 9}, "k")(FIELDS)
+    newton = GaussNewton(FIELDS, (Energy("u"), Total("u")), iterations=5)
+    assert describe(made) == describe(Alternating((ConservedIntegral(FIELDS, "u"), newton), sweeps=9))
+    through = law_of({"class": "StraightThrough", "law": {"class": "Clipped", "field": "u"}}, "k")(FIELDS)
+    assert isinstance(through, StraightThrough)
+    assert describe(soft_of({"law": MASS, "weight": 2}, "k")(FIELDS)) == describe(Soft(ConservedIntegral(FIELDS, "u"), 2.0))
+
+
+@pytest.mark.parametrize(
+    ("laws", "soft", "message"),
+    [
+        ([{"class": "Alternating", "laws": [{"class": "ConservedIntegrals"}]}], None, r"laws\[0\]\.laws\[0\]\.class: no class"),
+        ([{"class": "Alternating", "laws": MASS}], None, r"laws\[0\]\.laws: expected a list of laws"),
+        ([{"class": "StraightThrough", "law": [MASS]}], None, r"laws\[0\]\.law: expected one law"),
+        ([{**ENERGY, "quantities": [{"class": "Energi"}]}], None, r"laws\[0\]\.quantities\[0\]\.class: no class 'Energi'"),
+        (None, [MASS], r"soft\[0\]: expected a law and a weight"),
+        (None, [{"law": MASS, "weight": -1.0}], r"soft\[0\]\.weight: -1\.0 is no positive number"),
+        (None, [{"law": MASS, "weight": 1.0, "field": "u"}], r"soft\[0\]\.field: a soft law has a law and a weight"),
+    ],
+)
+def test_what_does_not_fit_is_named(laws: Any, soft: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        parts_of("FNO", None, laws, "OneStep", None, soft=soft)
+
+
+def test_hard_and_soft_laws_are_trained_saved_and_loaded(data: Callable[..., DataModule], tmp_path: Any) -> None:
+    parts = parts_of(
+        {"class": "ConvNet", "dim": 1, "width": 4, "layers": 1}, None, [MASS], "OneStep", None, soft=[{"law": MASS, "weight": 5.0}]
+    )
+    settings = Settings(validate_every=0, tensorboard=False, progress=False)
+    training = Training(data(), partial(ConvNet, dim=1, width=4, layers=1), laws=parts["laws"], soft=parts["soft"])
+    made = train(training, steps=2, out=tmp_path / "run", settings=settings).surrogate
+    again = load_surrogate(tmp_path / "run")
+    assert describe(again) == describe(made)
+    assert again.soft[0].weight == 5.0 and isinstance(again.constraint, ConservedIntegral)
