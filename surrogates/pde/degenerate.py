@@ -84,7 +84,7 @@ class Degenerate(Coefficients, ABC):
             raise ValueError(f"{type(self).__name__} needs a Box of one axis between walls, in equal cells, got {domain}")
         return domain if self.resolution is None else domain.with_shape(self.resolution)
 
-    def begin(self, past: Float[Tensor, "B H C X"], conditions: Conditions) -> State:
+    def begin(self, past: Float[Tensor, "B H C *X"], conditions: Conditions) -> State:
         """The last frame on the solver's cells. Raises ValueError for other channels, another grid or values below zero."""
         box = self.box(conditions.domain)
         if past.shape[2] != 1:

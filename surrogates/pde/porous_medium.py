@@ -60,5 +60,6 @@ class PorousMedium(Degenerate):
 
 def barenblatt(x: Float[Tensor, " X"], time: float, m: float, C: float = 1.0) -> Float[Tensor, " X"]:
     """Barenblatt's solution about x = 0, whose mass does not change."""
-    width = time ** (1 / (m + 2))
-    return torch.pow((C - m * (x / width).square() / (2 * (m + 2))).clamp_min(0), 1 / m) / width
+    width: float = time ** (1 / (m + 2))
+    height: Tensor = (C - m * (x / width).square() / (2 * (m + 2))).clamp_min(0)
+    return height.pow(1 / m) / width
