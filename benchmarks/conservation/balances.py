@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import torch
+import xarray as xr
 from physics import Series, growth_misfit, mean_flow_misfit, wasserstein
 from torch import Tensor
 
 from surrogates.contracts import Step
 from surrogates.domains import Box
 from surrogates.forecast import simulate
-from surrogates.interchange import TIME, conditions_of, fields_of, from_xarray
+from surrogates.forecast.averages import time_average
+from surrogates.interchange import TIME, TRAJECTORY, conditions_of, fields_of, from_xarray
 from surrogates.metrics import NRMSE, Correlation, VorticityCorrelation, log_spectral_distance, score
 from surrogates.metrics.lifetimes import lifetimes
 
@@ -50,7 +51,8 @@ def row(task: Task, series: Series, climate: Series) -> dict[str, Any]:
     kept = {k: v[whole] for k, v in series.items()}
     late = {k: v[:, min(task.entry["discard"], v.shape[1] // 4) :] for k, v in kept.items()}
     out["energy"], out["energy error"] = average(late["energy"])
-    out["energy pdf"] = wasserstein(late["energy"], climate["energy"])
+    of = "kinetic energy" if "kinetic energy" in kept else "energy"
+    out["energy pdf"] = wasserstein(late[of], climate[of])
     if "imbalance" in kept:
         mean, error = average(late["imbalance"])
         scale = float(late["input"].mean().abs())
@@ -67,17 +69,9 @@ def row(task: Task, series: Series, climate: Series) -> dict[str, Any]:
 
 
 def average(x: Tensor) -> tuple[float, float]:
-    """The mean of (members, frames) and its standard error, with the frames that count as independent: N / tau, tau the integrated
-    autocorrelation time summed up to five times itself (Sokal, 1997)."""
-    rows, n = x.shape
-    y = x.double() - x.double().mean()
-    power = torch.fft.rfft(y, n=2 * n, dim=1).abs().square()
-    correlation = torch.fft.irfft(power, dim=1)[:, :n].sum(0)
-    rho = correlation / correlation[0].clamp_min(1e-300)
-    taus = 1 + 2 * rho[1:].cumsum(0)
-    window = int((torch.arange(1, n) >= 5 * taus).int().argmax()) if n > 1 else 0
-    tau = float(taus[window].clamp_min(1.0)) if n > 1 else 1.0
-    return float(x.double().mean()), float(y.square().mean().sqrt()) * math.sqrt(tau / (rows * n))
+    """The mean of (members, frames) and its standard error, with the frames that count as independent."""
+    told = time_average(xr.DataArray(x.double().numpy(), dims=(TRAJECTORY, TIME)))
+    return float(told["mean"]), float(told["standard_error"])
 
 
 def skill(task: Task, step: Step) -> dict[str, float]:
@@ -88,7 +82,7 @@ def skill(task: Task, step: Step) -> dict[str, float]:
     forecast = simulate(step, truth.isel({TIME: slice(step.history)}), truth.sizes[TIME] - step.history, group=task.entry["group"])
     scores = score(forecast, truth, [NRMSE(fields), metric])
     error = scores["nrmse_field"].mean([d for d in scores["nrmse_field"].dims if d != "lead_time"]).values
-    name = next(v for v in lifetimes(scores).data_vars if str(v).startswith("high_") and str(v).endswith("_time"))
+    name = next(v for v in lifetimes(scores) if str(v).startswith("high_") and str(v).endswith("_time"))
     return {"nrmse 1": float(error[0]), "nrmse 10": float(error[9]), "time to .8": float(lifetimes(scores)[name].mean())}
 
 

@@ -10,15 +10,12 @@ Rotating shallow water, h_t + div(h u) = 0, u_t + (zeta + f) k x u + grad(g h + 
     mass         M = integral h                                  dM/dt = 0
     energy       E = integral (h |u|^2 + g h^2)/2                dE/dt = -dissipation of the hyperdiffusion
     momentum     L = integral h (u + Omega a cos phi) a cos phi  dL/dt = 0: of a zonally symmetric planet
-
-`misfit` says by how much a budget is missed on average, beside the error that the length of the series leaves.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -57,37 +54,22 @@ def kolmogorov(u: Tensor, conditions: Conditions) -> Series:
     return {k: q.reshape(rows, frames) for k, q in found.items()} | {"spectrum": spectra}
 
 
-def shallow_water(u: Tensor, conditions: Conditions, *, gravity: float, rotation: float) -> Series:
-    """u: (B, T, 3, lat, lon) of height, eastward and northward velocity -> mass, energy, momentum, per unit area of the sphere."""
+def shallow_water(u: Tensor, conditions: Conditions) -> Series:
+    """u: (B, T, 3, lat, lon) of height, northward and eastward velocity -> mass, energy, momentum, per unit area of the sphere."""
     sphere = conditions.domain
     assert isinstance(sphere, Sphere)
     rows, frames = u.shape[:2]
-    h, east, north = u.double().flatten(0, 1).unbind(1)
-    cosine = torch.cos(torch.deg2rad(sphere.coordinate(0).double()))[:, None] * sphere.radius
+    gravity, rotation = (float(conditions.parameter(n)[0]) for n in ("gravity", "rotation"))
+    h, north, east = u.double().flatten(0, 1).unbind(1)
+    arm = torch.cos(torch.deg2rad(sphere.coordinate(0).double()))[:, None] * sphere.radius
+    kinetic = h * (east.square() + north.square()) / 2
     found = {
         "mass": h,
-        "energy": h * (east.square() + north.square()) / 2 + gravity * h.square() / 2,
-        "kinetic energy": h * (east.square() + north.square()) / 2,
-        "momentum": h * (east + rotation * cosine) * cosine,
+        "energy": kinetic + gravity * h.square() / 2,
+        "kinetic energy": kinetic,
+        "momentum": h * (east + rotation * arm) * arm,
     }
     return {k: sphere.average(q[:, None])[:, 0].reshape(rows, frames) for k, q in found.items()}
-
-
-@dataclass(frozen=True)
-class Misfit:
-    """The mean of a series that its equation says is zero, its error of sampling, and the scale it is to be set beside."""
-
-    mean: float
-    error: float
-    scale: float
-
-    @property
-    def ratio(self) -> float:
-        return self.mean / self.scale
-
-    @property
-    def sigmas(self) -> float:
-        return self.mean / max(self.error, 1e-300)
 
 
 def mean_flow_misfit(series: Mapping[str, Tensor], rate: float, dt: float) -> float:

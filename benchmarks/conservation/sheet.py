@@ -91,12 +91,12 @@ def _panel(axis: Any, name: str, series: Series, climate: Series, dt: float, lab
         axis.hist(climate["energy"].numpy().ravel(), edges, density=True, color="0.85", zorder=0)
     elif name == "spectrum":
         shells = series["spectrum"].nanmean((0, 1))
-        axis.loglog(shells[1:], color=colour)
-        axis.loglog(climate["spectrum"].mean((0, 1))[1:], color="0.6", ls=":")
+        axis.loglog(shells[1:].numpy(), color=colour)
+        axis.loglog(climate["spectrum"].mean((0, 1))[1:].numpy(), color="0.6", ls=":")
     else:
         time = dt * np.arange(1, series[name].shape[1] + 1)
         every = max(1, len(time) // 2000)
-        axis.plot(time[::every], series[name].nanmean(0)[::every], color=colour, lw=0.7, label=label)
+        axis.plot(time[::every], series[name].nanmean(0)[::every].numpy(), color=colour, lw=0.7, label=label)
         axis.set_xlabel("time", fontsize=8)
         if name == "divergence":
             axis.set_yscale("log")
@@ -116,7 +116,7 @@ def _states(task: Task, found: Mapping[str, Series], axes: Any) -> None:
             flat = hasattr(domain, "vorticity") and fields_of(frame).count == 2
             shown = domain.vorticity(u)[0, 0].T if flat else u[0, 0]
             limit = limit or (float(shown.min()), float(shown.max()))
-            axis.imshow(shown, origin="lower", cmap="RdBu_r" if flat else "viridis", vmin=limit[0], vmax=limit[1], aspect="auto")
+            axis.imshow(shown.numpy(), origin="lower", cmap="RdBu_r" if flat else "viridis", vmin=limit[0], vmax=limit[1], aspect="auto")
     for axis in axes:
         axis.set_xticks([])
         axis.set_yticks([])
