@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from surrogates.constraints.channels import Channels
-from surrogates.constraints.integral import volume
+from surrogates.constraints.fixed import Fixed, distance
 from surrogates.constraints.walls import wall
 from surrogates.contracts import Conditions
 from surrogates.domains import Box, Mesh
@@ -25,15 +25,13 @@ Value = float | tuple[float, ...] | None
 
 
 @recorded
-class BoundaryValues:
+class BoundaryValues(Fixed):
     """`field` takes `values` at the boundaries that they name: x_lower, x_upper, y_lower and so on of a Box, `mesh.names` of a Mesh.
 
     A value is one number for all channels, one number a channel, or None for those of `conditions.boundary(t)` at the frame's own time:
     fields (B, C, *X) on the same domain, read at the boundary as u is. Raises KeyError for an unknown field, ValueError for no values or
     for another count of them than of channels and, when called, for a boundary that the domain does not have.
     """
-
-    references = 0
 
     def __init__(self, fields: Fields, field: str, values: Mapping[str, Value]) -> None:
         self.channels = Channels.of(fields, field)
@@ -46,20 +44,10 @@ class BoundaryValues:
                 raise ValueError(f"boundary {name!r} has {len(given)} values but {field!r} {self.channels.size} channels")
             self.values[name] = None if given is None else tuple(given)
 
-    def reference(self, u: Float[Tensor, "B C *X"], conditions: Conditions) -> Float[Tensor, "G 0"]:
-        """Nothing is remembered: the law is the same for every initial state."""
-        return volume(u, conditions.domain)[:, :0]
-
-    def advance(self, reference: Float[Tensor, "G 0"], u: Float[Tensor, "B C *X"], conditions: Conditions) -> Float[Tensor, "G 0"]:
-        return reference
-
     def defect(self, u: Float[Tensor, "B C *X"], reference: Float[Tensor, "G 0"], conditions: Conditions) -> Float[Tensor, "G 1"]:
-        """||u - nearest field that holds|| / ||the larger of both||: non-negative, dimensionless, float64."""
+        """||u - nearest field that holds|| / max of both norms: non-negative, dimensionless, float64."""
         v = self.channels.cut(u).double()
-        held = self._held(v, conditions)
-        moved, before, after = (conditions.domain.integral(x.square()).sum(1, keepdim=True) for x in (held - v, v, held))
-        ratio = moved / torch.maximum(before, after).clamp_min(1e-300)
-        return torch.where(moved == 0, 0.0, torch.where(moved == 0, 1.0, ratio).sqrt())  # the root has no gradient at 0
+        return distance(v, self._held(v, conditions), conditions.domain)
 
     def __call__(
         self,
@@ -73,7 +61,7 @@ class BoundaryValues:
 
     def _held(self, v: Float[Tensor, "B c *X"], conditions: Conditions) -> Float[Tensor, "B c *X"]:
         domain = conditions.domain
-        given = self._given(v, conditions) if None in self.values.values() else v
+        given = given_values(self.channels, v, conditions) if None in self.values.values() else v
         for name, value in self.values.items():
             if isinstance(domain, Box):
                 side = wall(domain, name)
@@ -84,9 +72,6 @@ class BoundaryValues:
             else:
                 raise ValueError(f"a {type(domain).__name__} has no boundary {name!r}; boundary values need walls of a Box or a Mesh")
         return v
-
-    def _given(self, v: Tensor, conditions: Conditions) -> Float[Tensor, "B c *X"]:
-        return given_values(self.channels, v, conditions)
 
 
 def given_values(channels: Channels, v: Tensor, conditions: Conditions) -> Float[Tensor, "B c *X"]:

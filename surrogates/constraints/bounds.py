@@ -16,34 +16,27 @@ from jaxtyping import Float
 from torch import Tensor
 
 from surrogates.constraints.channels import Channels
-from surrogates.constraints.integral import ConservedIntegral, volume
+from surrogates.constraints.fixed import Fixed, distance
+from surrogates.constraints.integral import ConservedIntegral
 from surrogates.constraints.level import level
-from surrogates.contracts import Conditions, Domain
+from surrogates.contracts import Conditions
 from surrogates.fields import Fields
 from surrogates.record import recorded
 
 
 @recorded
-class Clipped:
+class Clipped(Fixed):
     """lower <= u <= upper for every channel of `field`, in its units; None is no bound. Raises ValueError without a bound, or where
     lower < upper does not hold."""
-
-    references = 0
 
     def __init__(self, fields: Fields, field: str, lower: float | None = 0.0, upper: float | None = None) -> None:
         check_bounds(lower, upper)
         self.channels, self.lower, self.upper = Channels.of(fields, field), lower, upper
 
-    def reference(self, u: Float[Tensor, "B C *X"], conditions: Conditions) -> Float[Tensor, "G 0"]:
-        """Nothing is remembered."""
-        return volume(u, conditions.domain)[:, :0]
-
-    def advance(self, reference: Float[Tensor, "G 0"], u: Float[Tensor, "B C *X"], conditions: Conditions) -> Float[Tensor, "G 0"]:
-        return reference
-
     def defect(self, u: Float[Tensor, "B C *X"], reference: Float[Tensor, "G 0"], conditions: Conditions) -> Float[Tensor, "G 1"]:
-        """||u - u clipped|| / ||u||: non-negative, dimensionless, float64."""
-        return beyond(self.channels.cut(u), self.lower, self.upper, conditions.domain)
+        """||u - u clipped|| / max of both norms: non-negative, dimensionless, float64."""
+        v = self.channels.cut(u)
+        return distance(v, v.clamp(self.lower, self.upper), conditions.domain)
 
     def __call__(
         self,
@@ -102,8 +95,9 @@ class BoundedIntegral(ConservedIntegral):
         self.lower, self.upper = lower, upper
 
     def defect(self, u: Float[Tensor, "B C *X"], reference: Float[Tensor, "G R"], conditions: Conditions) -> Float[Tensor, "G K"]:
-        """That of the integrals (signed), then ||u - u clipped|| / ||u||."""
-        outside = beyond(self.channels.cut(u), self.lower, self.upper, conditions.domain)
+        """That of the integrals (signed), then that of `Clipped`."""
+        v = self.channels.cut(u)
+        outside = distance(v, v.clamp(self.lower, self.upper), conditions.domain)
         return torch.cat([super().defect(u, reference, conditions), outside], 1)
 
     def __call__(
@@ -118,15 +112,6 @@ class BoundedIntegral(ConservedIntegral):
         shift = level(v.double(), reference, self.lower, self.upper, conditions.domain)
         held = (v + conditions.domain.expand(shift)).clamp(self.lower, self.upper)
         return self.channels.put(u, held.to(u.dtype).clamp(self.lower, self.upper))  # rounding may not cross a bound
-
-
-def beyond(v: Float[Tensor, "B c *X"], lower: float | None, upper: float | None, domain: Domain) -> Float[Tensor, "G 1"]:
-    """||v - v clipped|| / ||v||."""
-    x = v.double()
-    outside, size = (domain.integral(y.square()).sum(1, keepdim=True) for y in (x - x.clamp(lower, upper), x))
-    zero = outside == 0  # where the root has no gradient
-    ratio = torch.where(zero, 1.0, outside / size.clamp_min(1e-300))
-    return torch.where(zero, 0.0, ratio.sqrt())
 
 
 def check_bounds(lower: float | None, upper: float | None) -> None:

@@ -105,7 +105,7 @@ def system(law: LinearFunctionals, domain: Domain, device: torch.device) -> Syst
 @lru_cache(maxsize=32)
 def _system(law: LinearFunctionals, domain: Domain, device: torch.device) -> System:
     with kept():
-        w = torch.cat([f.weights(law.fields, domain) for f in law.functionals])
+        w = torch.cat([f.weights(law.fields, domain).cpu() for f in law.functionals])
         w = w[:, law.channels.start : law.channels.stop]
         s = law.spread(w, domain)
         gram, plain = _products(w, s, domain), _products(w, w, domain)

@@ -20,44 +20,32 @@ from torch import Tensor
 
 from surrogates.constraints.boundary_values import given_values
 from surrogates.constraints.channels import Channels
-from surrogates.constraints.integral import volume
+from surrogates.constraints.fixed import Fixed, distance
 from surrogates.contracts import Conditions, Domain
-from surrogates.domains import Box, Mesh
+from surrogates.domains import Box, Masked, Mesh
 from surrogates.domains.kept import kept
 from surrogates.fields import Fields
 from surrogates.record import recorded
 
 
 @recorded
-class LateralBoundaries:
+class LateralBoundaries(Fixed):
     """All of `fields` relax to `conditions.boundary(t)`, fields (B, C, *X) at the frame's own time, within `width` points of the boundary:
-    the walled axes of a Box, or the nodes `names` of a Mesh (all its named ones by default), counted along edges.
+    the walled axes of a Box (Masked or not), or the nodes `names` of a Mesh (all its named ones by default), counted along edges.
 
     Raises ValueError for a width below 1 and, when called, where there is no boundary or nothing given.
     """
-
-    references = 0
 
     def __init__(self, fields: Fields, width: int = 8, names: tuple[str, ...] = ()) -> None:
         if width < 1:
             raise ValueError(f"the zone must be at least 1 point wide, got width={width}")
         self.channels, self.width, self.names = Channels.of(fields, *fields.names), width, tuple(names)
 
-    def reference(self, u: Float[Tensor, "B C *X"], conditions: Conditions) -> Float[Tensor, "G 0"]:
-        """Nothing is remembered."""
-        return volume(u, conditions.domain)[:, :0]
-
-    def advance(self, reference: Float[Tensor, "G 0"], u: Float[Tensor, "B C *X"], conditions: Conditions) -> Float[Tensor, "G 0"]:
-        return reference
-
     def defect(self, u: Float[Tensor, "B C *X"], reference: Float[Tensor, "G 0"], conditions: Conditions) -> Float[Tensor, "G 1"]:
-        """||u - g|| / max(||u||, ||g||) on the outermost row, where alone it must vanish: non-negative, dimensionless, float64."""
+        """||u - g|| / max of both norms on the outermost row, where alone it must vanish: non-negative, dimensionless, float64."""
         v, domain = self.channels.cut(u).double(), conditions.domain
-        g = given_values(self.channels, v, conditions)
         edge = (zone(domain, self.width, self.names, u.device) == 1).double()
-        apart, own, other = (domain.integral(edge * x.square()).sum(1, keepdim=True) for x in (v - g, v, g))
-        ratio = apart / torch.maximum(own, other).clamp_min(1e-300)
-        return torch.where(apart == 0, 0.0, torch.where(apart == 0, 1.0, ratio).sqrt())  # the root has no gradient at 0
+        return distance(edge * v, edge * given_values(self.channels, v, conditions), domain)
 
     def __call__(
         self,
@@ -79,6 +67,7 @@ def zone(domain: Domain, width: int, names: tuple[str, ...], device: torch.devic
 
 @lru_cache(maxsize=32)
 def _zone(domain: Domain, width: int, names: tuple[str, ...], device: torch.device) -> Float[Tensor, "*X"]:
+    domain = domain.box if isinstance(domain, Masked) else domain
     with kept():
         if isinstance(domain, Box) and not domain.all_periodic and not names:
             j = _from_walls(domain)

@@ -167,7 +167,7 @@ class WeightedFunctionals(LinearFunctionals):
         own = sum((v.weights(self.fields, domain)[0, a:b] for v in self.variance), torch.zeros_like(weights[0]))
         if bool((own < 0).any()):
             raise ValueError(f"a variance must be non-negative, got {float(own.min()):g}")
-        s = own * domain.measure * weights
+        s = own * domain.measure.to(own) * weights
         for pattern in self.factors:
             f = pattern.weights(self.fields, domain)[0, a:b]
             shares = domain.integral((f * weights).sum(1)[None])  # (members, K)

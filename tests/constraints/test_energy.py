@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from surrogates.constraints import EnergyBand, EnergyBudget
-from surrogates.constraints.energy import Quadratic
+from surrogates.constraints.quadratic import Quadratic
 from surrogates.contracts import Conditions, Domain
 from surrogates.domains import Box, Mesh, Sphere
 from surrogates.fields import Field, Fields

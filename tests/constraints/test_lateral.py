@@ -13,7 +13,7 @@ from torch import Tensor
 from surrogates.constraints import LateralBoundaries
 from surrogates.constraints.lateral import zone
 from surrogates.contracts import Conditions, Domain
-from surrogates.domains import Box, Mesh, Sphere
+from surrogates.domains import Box, Masked, Mesh, Sphere
 from surrogates.fields import Field, Fields
 from surrogates.record import construct, describe
 
@@ -33,6 +33,8 @@ def test_the_profile_falls_from_one_and_axes_that_repeat_have_none() -> None:
     expected = [1 - math.tanh(j / 2) for j in range(6)]  # Kallberg's, at width 8
     torch.testing.assert_close(alpha[:6, 0], torch.tensor(expected, dtype=torch.float64))
     assert zone(AREA, 3, (), CPU)[3:9].abs().max() == 0
+    sea = Masked(AREA, torch.rand(12, 9, generator=torch.Generator().manual_seed(0)) < 0.7)
+    assert torch.equal(zone(sea, 8, (), CPU), alpha)
     corner = zone(Box((9, 9), (0.0, 0.0), (1.0, 1.0), ("wall", "wall")), 3, (), CPU)
     assert (corner[0] == 1).all() and corner[1, 4] == corner[1, 1] == corner[4, 1] and corner[4, 4] == 0
 
