@@ -7,12 +7,22 @@ import json
 import pytest
 import torch
 from laws import constraint_laws
+from networks import cloud
 from torch import Tensor
 
-from surrogates.constraints import Alternating, ConservedIntegral, DivergenceFree, Energy, GaussNewton, InOrder, LinearFunctionals, Within
+from surrogates.constraints import (
+    Alternating,
+    ConservedIntegral,
+    DivergenceFree,
+    Energy,
+    GaussNewton,
+    InOrder,
+    LinearFunctionals,
+    Within,
+)
 from surrogates.constraints.compose import remaining
 from surrogates.contracts import Conditions
-from surrogates.domains import Box
+from surrogates.domains import Box, Mesh
 from surrogates.fields import Field, Fields
 from surrogates.record import construct, describe
 
@@ -77,6 +87,19 @@ def test_members_that_have_arrived_do_not_see_those_that_have_not() -> None:
     for row in range(3):
         rows = torch.tensor([row])
         assert torch.equal(both(u[rows], wanted[rows], at(1)), held[rows])
+
+
+def test_meshes_in_one_batch_stop_by_themselves() -> None:
+    fields, mesh = Fields.of(Field("dye")), Mesh.batch([cloud(9), cloud(12, seed=1)])
+    half = LinearFunctionals(fields, (Within("dye", (0.0, 0.0), (0.5, 1.0)),))
+    both = Alternating((ConservedIntegral(fields, "dye"), half))
+    u = torch.randn(1, 1, 21, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    here = Conditions(mesh, *(torch.ones(2, dtype=torch.float64),) * 2, torch.zeros(2, 0))
+    wanted = both.reference(u, here)
+    wanted[1] += 0.5
+    held = both(u, wanted, here)
+    assert both.defect(held, wanted, here).abs().max() < 1e-12 and not torch.equal(held, u)
+    torch.testing.assert_close(held[..., :9], u[..., :9], rtol=0, atol=1e-14)
 
 
 def test_what_is_left_is_named_in_the_order_of_the_laws() -> None:

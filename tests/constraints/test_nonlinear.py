@@ -9,12 +9,13 @@ import warnings
 import pytest
 import torch
 from laws import constraint_laws
+from networks import cloud
 from torch import Tensor
 
 from surrogates.constraints import ConservedIntegral, Energy, Enstrophy, Function, GaussNewton, Product, Total
 from surrogates.constraints.nonlinear import damped_solve
 from surrogates.contracts import Conditions
-from surrogates.domains import Box
+from surrogates.domains import Box, Mesh, Sphere
 from surrogates.fields import Field, Fields
 from surrogates.record import construct, describe
 
@@ -220,9 +221,23 @@ def test_bad_input_is_refused(make, message: str) -> None:  # type: ignore[no-un
         make()
 
 
-@pytest.mark.slow
-def test_compiles() -> None:
-    law, fields, box = CASES["energy"]
-    u, reference = random(fields, box), law.reference(random(fields, box, 1), at(box))
-    compiled = torch.compile(lambda v: law(v, reference, at(box)))
-    torch.testing.assert_close(compiled(u), law(u, reference, at(box)), rtol=0, atol=1e-12)
+def test_meshes_in_one_batch_have_their_own_energies_and_stop_by_themselves() -> None:
+    mesh = Mesh.batch([cloud(9), cloud(12, seed=1)])
+    law = GaussNewton(Fields.of(Field("u")), (Energy("u"), Total("u")))
+    u = random(law.fields, Box.periodic((21,), 1.0), rows=1)
+    here = Conditions(mesh, *(torch.ones(2, dtype=torch.float64),) * 2, torch.zeros(2, 0))
+    wanted = law.reference(u, here)
+    wanted[1, 0] *= 1.5
+    held = law(u, wanted, here)
+    assert law.defect(held, wanted, here).abs().max() < 1e-13
+    assert torch.equal(held[..., :9], u[..., :9])
+    mean = (u[0, 0, 9:] * mesh.measure[9:]).sum() / mesh.measure[9:].sum()
+    rest, moved = u[0, 0, 9:] - mean, held[0, 0, 9:] - mean
+    torch.testing.assert_close(moved / rest, (moved / rest).mean().expand(12), rtol=1e-9, atol=0)
+
+
+def test_a_sphere_is_a_domain_like_others() -> None:
+    law, sphere = GaussNewton(PLANE, (Energy(),), move=("velocity",)), Sphere((5, 8), "legendre-gauss")
+    u = random(PLANE, Box.periodic((5, 8), 1.0))
+    here = Conditions(sphere, *(torch.ones(3, dtype=torch.float64),) * 2, torch.zeros(3, 0))
+    torch.testing.assert_close(law(u, 4 * law.reference(u, here), here)[:, 1:], 2 * u[:, 1:], rtol=1e-12, atol=0)

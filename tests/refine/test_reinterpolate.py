@@ -91,6 +91,31 @@ def test_fresh_noise_and_end_points_that_are_samples_meet_the_conditional_law() 
     assert abs(float(FREE @ (after - WANTED))) > 10 * many[0]
 
 
+def after(steps: int) -> tuple[float, float]:
+    """Euler's samples, projected when they are done."""
+    mean, covariance = made(flow(euler, steps), 1, lawful=False)
+    ratio = float((FREE @ covariance @ FREE) / (FREE @ LEFT @ FREE)) ** 0.5
+    return abs(float(FREE @ (correct(mean[None, :, None])[0, :, 0] - WANTED))), ratio
+
+
+@pytest.mark.parametrize(
+    ("found", "mean", "spread"),
+    [
+        (lambda: after(16), 0.39, 0.94),
+        (lambda: errors(flow(euler, 16), 1), 0.15, 0.91),
+        (lambda: errors(flow(PCFM(), 16), 1), 0.04, 1.45),
+        (lambda: errors(flow(ECI(), 16), 19), 0.04, 0.64),
+        (lambda: errors(jumps(ECI(), 16), 19), 0.05, 1.004),
+        (lambda: errors(jumps(ECI(loops=4), 16), 67), 0.02, 1.001),
+    ],
+    ids=["after", "corrected", "PCFM", "ECI", "ECI-MeanFlow", "ECI-loops-MeanFlow"],
+)
+def test_the_table_that_the_module_gives(found, mean: float, spread: float) -> None:  # type: ignore[no-untyped-def]
+    off, ratio = found()
+    assert off / float(FREE @ LEFT @ FREE) ** 0.5 == pytest.approx(mean, abs=0.006)
+    assert ratio == pytest.approx(spread, abs=0.006 if spread in (0.94, 0.91, 1.45, 0.64) else 0.0006)
+
+
 def test_fresh_noise_and_end_points_that_are_means_lose_spread() -> None:
     assert errors(flow(ECI(), 32), 35)[1] < 0.75
     assert 0.9 < errors(flow(ECI(inner=8), 16), 19)[1] < 1, "inner steps make samples of them"

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from surrogates.constraints import Alternating, ConservedIntegral, Energy, GaussNewton, Soft, StraightThrough, Total
-from surrogates.data.module import DataModule
 from surrogates.fields import Field, Fields
-from surrogates.operators import ConvNet
 from surrogates.record import describe
 from surrogates.saved import load_surrogate
-from surrogates.train import Settings, Training, train
-from surrogates.train.cli import parts_of
+from surrogates.train.cli import main, parts_of
 from surrogates.train.laws import law_of, soft_of
 
 FIELDS = Fields.of(Field("u"))
@@ -49,13 +45,21 @@ def test_what_does_not_fit_is_named(laws: Any, soft: Any, message: str) -> None:
         parts_of("FNO", None, laws, "OneStep", None, soft=soft)
 
 
-def test_hard_and_soft_laws_are_trained_saved_and_loaded(data: Callable[..., DataModule], tmp_path: Any) -> None:
-    parts = parts_of(
-        {"class": "ConvNet", "dim": 1, "width": 4, "layers": 1}, None, [MASS], "OneStep", None, soft=[{"law": MASS, "weight": 5.0}]
-    )
-    settings = Settings(validate_every=0, tensorboard=False, progress=False)
-    training = Training(data(), partial(ConvNet, dim=1, width=4, layers=1), laws=parts["laws"], soft=parts["soft"])
-    made = train(training, steps=2, out=tmp_path / "run", settings=settings).surrogate
+CONFIG = """
+data: {dataset: DATA, batch_size: 4}
+model:
+  operator: {class: ConvNet, dim: 1, width: 4, layers: 1}
+  laws: [{class: Alternating, laws: [{class: ConservedIntegral, field: u}, {class: Clipped, field: u, lower: -9}]}]
+  soft: [{law: {class: ConservedIntegral, field: u}, weight: 5}]
+steps: 2
+trainer: {validate_every: 0, tensorboard: false, progress: false, accelerator: cpu}
+"""
+
+
+def test_a_file_trains_with_hard_and_soft_laws_which_are_saved(stored: Path, tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text(CONFIG.replace("DATA", str(stored)))
+    made = main(["--config", str(tmp_path / "c.yaml"), "--out", str(tmp_path / "run")]).surrogate
     again = load_surrogate(tmp_path / "run")
     assert describe(again) == describe(made)
-    assert again.soft[0].weight == 5.0 and isinstance(again.constraint, ConservedIntegral)
+    assert again.soft[0].weight == 5.0 and isinstance(again.constraint, Alternating)
+    assert again.constraint.names == ("ConservedIntegral-u", "Clipped-u")
