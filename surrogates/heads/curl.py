@@ -36,13 +36,15 @@ from surrogates.operators.harmonics import analyse, synthesise, transform
 
 def planar(psi: Float[Tensor, "B 1 *X"], box: Box) -> Float[Tensor, "B 2 *X"]:
     """The flow of a stream function on a plane Box."""
-    return torch.cat([_derivative(psi, box, 1), -_derivative(psi, box, 0)], 1)
+    D = derivatives(box, psi.dtype, psi.device)
+    return torch.cat([_along(psi, D[1], box, 1), -_along(psi, D[0], box, 0)], 1)
 
 
 def spatial(A: Float[Tensor, "B 3 *X"], box: Box) -> Float[Tensor, "B 3 *X"]:
     """The curl of a vector potential on a Box in space."""
+    D = derivatives(box, A.dtype, A.device)
     (z_by_x, y_by_x), (x_by_y, z_by_y), (y_by_z, x_by_z) = (
-        _derivative(A[:, pair], box, axis).unbind(1) for axis, pair in enumerate(([2, 1], [0, 2], [1, 0]))
+        _along(A[:, pair], D[axis], box, axis).unbind(1) for axis, pair in enumerate(([2, 1], [0, 2], [1, 0]))
     )
     return torch.stack([z_by_y - y_by_z, x_by_z - z_by_x, y_by_x - x_by_y], 1)
 
@@ -60,16 +62,43 @@ def wind(psi: Float[Tensor, "B 1 lat lon"], sphere: Sphere) -> Float[Tensor, "B 
     return torch.stack([synthesise(turned, east), -synthesise(tuple(c), north)]).permute(3, 0, 1, 2)
 
 
-def _derivative(a: Tensor, box: Box, axis: int) -> Tensor:
-    """Of what vanishes at the walls of `axis`, if it has any."""
+def _along(a: Tensor, D: Tensor, box: Box, axis: int) -> Tensor:
+    """The derivative of what vanishes at the walls of `axis`, if it has any."""
+    dim = 2 + axis
     if box.boundary[axis] == PERIODIC:
-        return box.derivative(a, axis)
-    return (a.movedim(2 + axis, -1) @ _between_walls(box, axis, a.dtype, a.device).T).movedim(-1, 2 + axis)
+        made: Tensor = torch.fft.irfft(torch.fft.rfft(a, dim=dim) * D, n=box.shape[axis], dim=dim)
+        return made
+    along: Tensor = a.movedim(dim, -1) @ D.T
+    return along.movedim(-1, dim)
 
 
-@lru_cache(maxsize=64)
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def derivatives(box: Box, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, ...]:
+    """For each axis i k, to be multiplied with, where it is periodic (as in `Box.derivative`), else an n by n matrix; made once."""
+    return _derivatives(box, dtype, device)
+
+
+@lru_cache(maxsize=16)
 @torch.inference_mode(False)  # cached under inference, they would refuse a later backward
-def _between_walls(box: Box, axis: int, dtype: torch.dtype, device: torch.device) -> Float[Tensor, "n n"]:
+def _derivatives(box: Box, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, ...]:
+    made = []
+    for axis, kind in enumerate(box.boundary):
+        if kind == PERIODIC:
+            made.append(_around(box, axis).to(device, dtype.to_complex()))
+        else:
+            made.append(_between_walls(box, axis).to(device, dtype))
+    return tuple(made)
+
+
+def _around(box: Box, axis: int) -> Tensor:
+    n = box.shape[axis]
+    k = torch.fft.rfftfreq(n, box.lengths[axis] / (2 * pi * n), dtype=torch.float64)
+    if n % 2 == 0:
+        k[-1] = 0
+    return torch.complex(0 * k, k).reshape(-1, *(1,) * (box.dim - 1 - axis))
+
+
+def _between_walls(box: Box, axis: int) -> Float[Tensor, "n n"]:
     n, h = box.shape[axis], box.widths(axis)
     if box.edges[axis] is None:
         k, i = torch.arange(1, n, dtype=torch.float64)[:, None], torch.arange(n, dtype=torch.float64) + 0.5
@@ -79,4 +108,4 @@ def _between_walls(box: Box, axis: int, dtype: torch.dtype, device: torch.device
         faces = h.new_zeros(n + 1, n)
         faces[i + 1, i], faces[i + 1, i + 1] = h[1:] / (h[1:] + h[:-1]), h[:-1] / (h[1:] + h[:-1])
         D = faces.diff(dim=0) / h[:, None]
-    return D.to(device, dtype)
+    return D

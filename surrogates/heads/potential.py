@@ -13,6 +13,8 @@ adds the output's average over the domain, in units of that component's own incr
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -27,7 +29,7 @@ from surrogates.heads.decode import check, length_of
 from surrogates.normalise import Normaliser
 
 
-class Potential:
+class Potential(ABC):
     """A Head for the vector `field`: a subclass says how many components it and its potential have, and what the curl is."""
 
     dim: int
@@ -72,9 +74,9 @@ class Potential:
             v = v.index_add(1, torch.tensor(periodic, device=u.device), change.expand(-1, -1, *u.shape[2:]))
         return self.channels.put(last, v)
 
+    @abstractmethod
     def curl(self, A: Float[Tensor, "B P *X"], domain: Domain) -> Float[Tensor, "B D *X"]:
         """The flow of a potential."""
-        raise NotImplementedError
 
     def means(self, domain: Domain) -> list[int]:
         """The components whose mean flow has an output. Raises ValueError for a domain that this head does not take."""
