@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from surrogates import catalog
@@ -57,7 +58,7 @@ def info(name_or_path: str, size: str | None = None) -> None:
     folder = locate(name_or_path, size)
     table = Table(show_header=False, title=str(folder))
     for key, value in facts(folder).items():
-        table.add_row(key, value)
+        table.add_row(key, escape(value))  # units stand in brackets, which rich would read as a style
     Console().print(table)
 
 

@@ -13,6 +13,8 @@ import torch
 import surrogates as sg
 from surrogates.data import make, open_dataset
 from surrogates.data.certificate import by_field, correlation
+from surrogates.data.commands import info
+from surrogates.data.picture import draw, vorticity
 from surrogates.data.recipe import Recipe
 from surrogates.data.truth import drawn, solver_of, start
 from surrogates.data.windows import Windows
@@ -134,6 +136,19 @@ def test_errors_are_weighed_by_area(globe: Path) -> None:
     pole, equator = (float(torch.as_tensor(v[name]).flatten()[0]) for v in sizes)
     area = domain.measure[:, 0]
     assert equator / pole == pytest.approx(float((area[4] / area[0]).sqrt()), rel=1e-3)
+
+
+def test_the_card_and_the_picture(globe: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    info(str(globe))
+    printed = capsys.readouterr().out
+    assert "height [m]" in printed and "on a sphere of radius 6.37122e+06" in printed
+    data = open_dataset(globe, "test")
+    sphere = domain_of(data)
+    phi = torch.deg2rad(sphere.coordinate(0))[:, None].expand(sphere.shape)
+    rotation = torch.stack([0 * phi, sphere.radius * phi.cos()])[None]
+    torch.testing.assert_close(vorticity(rotation, sphere)[0, 0], 2 * phi.sin(), rtol=0, atol=1e-12)
+    pytest.importorskip("matplotlib")
+    assert len(draw(data).axes) == 6
 
 
 def test_a_walled_line(pipe: Path) -> None:
