@@ -26,6 +26,7 @@ from torch import Tensor
 
 from surrogates.constraints import divergence_masked, divergence_mesh, divergence_periodic, divergence_sphere, divergence_walls
 from surrogates.constraints.channels import Channels
+from surrogates.constraints.fixed import Fixed
 from surrogates.contracts import Conditions, Domain
 from surrogates.domains import Box, Masked, Mesh, Sphere
 from surrogates.fields import Fields
@@ -50,7 +51,7 @@ EAST_FIRST = {"u", "x", "e", "east", "eastward", "zonal", "lon", "longitude"}
 
 
 @recorded
-class DivergenceFree:
+class DivergenceFree(Fixed):
     """div u = 0 for the vector field named `field` of `fields`: one component an axis, two or three, in the order of the axes.
 
     On a sphere that is northward, then eastward. Fluid may pass the boundaries of a mesh that `open_boundaries` names (inlet, outlet);
@@ -59,8 +60,6 @@ class DivergenceFree:
     Raises KeyError for an unknown field and ValueError for one that is not a vector of two or three components on a single level, or, when
     called, for a domain of another dimension, for open boundaries that it does not name, and for an eastward component that comes first.
     """
-
-    references = 0
 
     def __init__(self, fields: Fields, field: str = "velocity", *, open_boundaries: tuple[str, ...] = ()) -> None:
         entry = fields[field]
@@ -71,13 +70,6 @@ class DivergenceFree:
             )
         self.field, self.components, self.channels = field, entry.components, Channels.of(fields, field)
         self.open_boundaries = tuple(open_boundaries)
-
-    def reference(self, u: Float[Tensor, "B C *X"], conditions: Conditions) -> Float[Tensor, "G 0"]:
-        """Nothing is remembered: the law is the same for every initial state."""
-        return torch.zeros(len(u) * conditions.domain.members, 0, dtype=torch.float64, device=u.device)
-
-    def advance(self, reference: Float[Tensor, "G 0"], u: Float[Tensor, "B C *X"], conditions: Conditions) -> Float[Tensor, "G 0"]:
-        return reference
 
     def defect(self, u: Float[Tensor, "B C *X"], reference: Float[Tensor, "G 0"], conditions: Conditions) -> Float[Tensor, "G 1"]:
         """||div u|| / ||grad u|| with the derivatives of the projection: dimensionless, float64; 0 for a uniform flow that may pass."""
