@@ -16,16 +16,18 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 import xarray as xr
+from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
+from surrogates.contracts import Domain
 from surrogates.forecast.isotonic import falling_both_ways
 from surrogates.forecast.reliability import reliability
 from surrogates.interchange import LEAD, MEMBER, TIME, TRAJECTORY, domain_of, fields_of, from_xarray
@@ -33,6 +35,8 @@ from surrogates.metrics.align import aligned
 from surrogates.record import construct, describe, recorded
 
 FILE = "trust.json"
+BLOCK = 2**22
+"""Values in memory at a time."""
 Array = NDArray[np.float64]
 
 
@@ -152,12 +156,10 @@ def _counted(cell: NDArray[np.int64], weight: Array, bins: int) -> Array:
 
 def errors(forecast: xr.Dataset, truth: xr.Dataset, climate: Sequence[float]) -> Array:
     """The largest error up to each lead, (trajectory, time), in units of climatology's; inf from where a member failed on."""
-    out = []
-    for i in range(forecast.sizes.get(TRAJECTORY, 1)):
-        m, _ = _moments(forecast, i, climate)
-        y, _ = _moments(truth, i, climate)
-        out.append(_norm(m - y, forecast))
-    worst: Array = np.maximum.accumulate(np.nan_to_num(np.stack(out), nan=np.inf), 1)
+    domain = domain_of(forecast)
+    pairs = zip(_blocks(forecast, climate), _blocks(truth, climate), strict=True)
+    found = np.concatenate([_norm(m.mean(1) - y[:, 0], domain) for m, y in pairs])
+    worst: Array = np.maximum.accumulate(np.nan_to_num(found, nan=np.inf), 1)
     return worst
 
 
@@ -165,32 +167,33 @@ def spreads(forecast: xr.Dataset, climate: Sequence[float]) -> Array | None:
     """The members' deviation about their mean (with M - 1), (trajectory, time), in units of the climate's; None without two members."""
     if forecast.sizes.get(MEMBER, 1) < 2:
         return None
-    return np.stack([_norm(_moments(forecast, i, climate)[1], forecast) for i in range(forecast.sizes.get(TRAJECTORY, 1))])
+    return np.concatenate([_norm(u.std(1), domain_of(forecast)) for u in _blocks(forecast, climate)])
 
 
 def finite(forecast: xr.Dataset) -> NDArray[np.bool_]:
     """Where every member has a frame, (trajectory, time)."""
     ones = [1.0] * fields_of(forecast).count
-    rows = range(forecast.sizes.get(TRAJECTORY, 1))
-    return np.stack([np.isfinite(_norm(_moments(forecast, i, ones)[0], forecast)) for i in rows])
+    return np.concatenate([u.isfinite().flatten(3).all(3).all(1).numpy() for u in _blocks(forecast, ones)])
 
 
-def _moments(dataset: xr.Dataset, row: int, climate: Sequence[float]) -> tuple[Tensor, Tensor]:
-    """Mean and deviation over members of one trajectory, (T, C, *X), in units of the climate's deviation."""
+def _blocks(dataset: xr.Dataset, climate: Sequence[float]) -> Iterator[Float[Tensor, "B M T C *X"]]:
+    """Some trajectories at a time, without members M = 1, in units of the climate's deviation."""
     fields = fields_of(dataset)
     if len(climate) != fields.count:
         raise ValueError(f"the climate has {len(climate)} deviations but the fields are {fields.channels}; give one a channel")
-    one = dataset.isel({TRAJECTORY: [row]}) if TRAJECTORY in dataset.dims else dataset
-    u = from_xarray(one, fields, torch.float64)[0]
-    u = u if MEMBER in dataset.dims else u[None]
-    u = u / u.new_tensor(list(climate)).reshape(-1, *(1,) * (u.ndim - 3))
-    return u.mean(0), u.std(0) if len(u) > 1 else torch.zeros_like(u[0])
+    rows = dataset.sizes.get(TRAJECTORY, 1)
+    each = sum(dataset[v].size for f in fields for v in f.variables) // rows
+    some = max(1, BLOCK // each)
+    for first in range(0, rows, some):
+        part = dataset.isel({TRAJECTORY: slice(first, first + some)}) if TRAJECTORY in dataset.dims else dataset
+        u = from_xarray(part, fields, torch.float64)
+        u = u if MEMBER in dataset.dims else u[:, None]
+        yield u / u.new_tensor(list(climate)).reshape(-1, *(1,) * (u.ndim - 4))
 
 
-def _norm(u: Tensor, dataset: xr.Dataset) -> Array:
-    """The root of the mean square over channels and space, under the domain's measure, (T,)."""
-    domain = domain_of(dataset)
-    square = domain.integral(u.square())
-    volume = domain.integral(torch.ones_like(u[:1, :1]))
-    out: Array = (square / volume).mean(1).sqrt().numpy()
+def _norm(u: Float[Tensor, "B T C *X"], domain: Domain) -> Array:
+    """The root of the mean square over channels and space, under the domain's measure, (B, T)."""
+    volume = domain.integral(torch.ones_like(u[:1, 0, :1]))
+    square = domain.integral(u.square().flatten(0, 1)) / volume
+    out: Array = square.mean(1).sqrt().reshape(u.shape[:2]).numpy()
     return out

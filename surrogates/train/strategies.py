@@ -15,12 +15,29 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from surrogates.contracts import Conditions, Noise
+from surrogates.contracts import Conditions, Draws, Noise, State
 from surrogates.noise import AtStep, uniform
 from surrogates.record import recorded
-from surrogates.surrogate import Surrogate
 
 PUSHES_DRAW = 1 << 20  # far from the draws of any refiner
+
+
+@runtime_checkable
+class Learner(Protocol):
+    """What a strategy trains: a `Step` with a loss, such as a `Surrogate` or a hybrid (`surrogates.hybrid.Corrected`)."""
+
+    @property
+    def bundle(self) -> int: ...
+    def begin(self, past: Float[Tensor, "B H C *X"], conditions: Conditions) -> State: ...
+    def __call__(self, state: State, conditions: Conditions, noise: Noise | None = None) -> tuple[Float[Tensor, "B T C *X"], State]: ...
+    def loss(
+        self,
+        past: Float[Tensor, "B H C *X"],
+        future: Float[Tensor, "B T C *X"],
+        conditions: Conditions,
+        noise: Draws,
+        guess: nn.Module | None = None,
+    ) -> Float[Tensor, " G"]: ...
 
 
 @runtime_checkable
@@ -34,7 +51,7 @@ class Strategy(Protocol):
 
     def __call__(
         self,
-        surrogate: Surrogate,
+        surrogate: Learner,
         past: Float[Tensor, "B H C *X"],
         future: Float[Tensor, "B T C *X"],
         conditions: Conditions,
@@ -55,7 +72,7 @@ class OneStep:
 
     def __call__(
         self,
-        surrogate: Surrogate,
+        surrogate: Learner,
         past: Float[Tensor, "B H C *X"],
         future: Float[Tensor, "B T C *X"],
         conditions: Conditions,
@@ -81,7 +98,7 @@ class Pushforward:
 
     def __call__(
         self,
-        surrogate: Surrogate,
+        surrogate: Learner,
         past: Float[Tensor, "B H C *X"],
         future: Float[Tensor, "B T C *X"],
         conditions: Conditions,
