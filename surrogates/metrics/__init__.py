@@ -10,6 +10,7 @@ from surrogates.metrics.divergence import DivergenceDefect
 from surrogates.metrics.energy_distance import EnergyDistance
 from surrogates.metrics.energy_score import EnergyScore
 from surrogates.metrics.increments import IncrementPDF, Increments
+from surrogates.metrics.laws import LawDefects
 from surrogates.metrics.lifetimes import lifetimes
 from surrogates.metrics.nrmse import NRMSE
 from surrogates.metrics.quantity import Quantity, ScoreMetric
@@ -42,6 +43,7 @@ __all__ = [
     "IncrementPDF",
     "IncrementWasserstein",
     "Increments",
+    "LawDefects",
     "PointWasserstein",
     "Quantity",
     "RankHistogram",
