@@ -56,7 +56,7 @@ def random_surrogate(domain: Domain, head: SizedHead, fields: Fields, bundle: in
     return made.eval()
 
 
-@pytest.mark.parametrize(("name", "steps"), [("flow and tracer", 300), ("closed basin", 50), ("sphere", 50), ("duct", 50)])
+@pytest.mark.parametrize(("name", "steps"), [("flow and tracer", 200), ("closed basin", 50), ("sphere", 50), ("duct", 50)])
 def test_the_laws_stay_at_rounding(name: str, steps: int) -> None:
     domain: Box | Sphere = {
         "flow and tracer": Box.periodic((8, 8), (2.0, 3.0)),
@@ -184,7 +184,10 @@ def test_the_loss_compares_what_was_made_with_the_truth_in_normalised_units() ->
 def test_it_is_saved_and_loaded_with_its_head(tmp_path: Path) -> None:
     box = BOXES["channel"]
     fields = fields_of(box)
-    made = random_surrogate(box, SideBySide((StreamFunction(fields, mean_flow=True), FluxForm(fields, "q", upper=1.0))), fields)
+    head = SideBySide((StreamFunction(fields, mean_flow=True), FluxForm(fields, "q", upper=1.0)))
+    operator = FNO(4, channels_of(head, 4, box), width=4, modes=(3, 3), layers=1)
+    made = Surrogate(fields, box, DT, operator=operator, head=head)
+    made.normaliser.load_state_dict(statistics(fields, 2, 0.02).state_dict())
     past, where = draw(2, 1, 4, 8, 6, dtype=torch.float32), around(box, 2, DT)
     save(made, tmp_path / "s")
     again = load(tmp_path / "s")
