@@ -3,8 +3,11 @@
     I(t + dt) = exp(-rate dt) I(t) + integral_0^dt exp(-rate (dt - s)) S(t + s) ds.
 
 Where S is known as a function of time, the last term is taken by Gauss-Legendre quadrature: three points, exact to degree five. Where
-S is read off the field it is known at both ends of the step only, and the trapezoid dt (exp(-rate dt) S(t) + S(t + dt))/2 stands for
-the integral, with an error of dt^3 S''/12 a step.
+S is read off the field it is known at both ends of the step only and taken as linear between them, which with x = rate dt gives
+
+    dt ((g - f) S(t) + f S(t + dt)),    f = (x - 1 + exp(-x))/x^2,    g = (1 - exp(-x))/x,
+
+the trapezoid where nothing decays: the error of a step is dt^3 S''/12, a steady balance S = rate I is kept exactly.
 """
 
 from __future__ import annotations
@@ -45,8 +48,10 @@ def trapezoid(
     rate: Float[Tensor, " G"],
 ) -> Float[Tensor, "G R"]:
     """The budget one dt after `conditions.time`, from its sources at both ends of the step."""
-    kept = column(torch.exp(-rate * conditions.dt), budget)
-    return kept * budget + column(conditions.dt / 2, budget) * (kept * before + after)
+    dt = column(conditions.dt, budget)
+    x = column(rate, budget) * dt
+    later = _later(x)
+    return torch.exp(-x) * budget + dt * ((_mean(x) - later) * before + later * after)
 
 
 def rate(conditions: Conditions, name: str | None) -> Float[Tensor, " G"]:
@@ -64,6 +69,19 @@ def forcing(conditions: Conditions) -> Callable[[Tensor], Tensor]:
     if conditions.forcing is None:
         raise ValueError("this law is forced=True but the conditions have no forcing; pass Conditions(forcing=...) or drop forced")
     return conditions.forcing
+
+
+def _mean(x: Float[Tensor, "G 1"]) -> Float[Tensor, "G 1"]:
+    """(1 - exp(-x))/x, the integral of exp(-x (1 - s)) over s in 0..1."""
+    small = x < 1e-8
+    return torch.where(small, 1 - x / 2, -torch.expm1(-x) / torch.where(small, 1.0, x))
+
+
+def _later(x: Float[Tensor, "G 1"]) -> Float[Tensor, "G 1"]:
+    """f: the integral of s exp(-x (1 - s)) over s in 0..1; by its series where the formula would cancel."""
+    small = x < 1e-2
+    series = 1 / 2 - x / 6 + x**2 / 24 - x**3 / 120 + x**4 / 720
+    return torch.where(small, series, (x + torch.expm1(-x)) / torch.where(small, 1.0, x) ** 2)
 
 
 def column(values: Float[Tensor, " G"], like: Tensor) -> Float[Tensor, "G 1"]:

@@ -4,8 +4,9 @@ An equation u_t = .. + nu laplacian(u) - mu u + f whose other terms keep Q = 1/2
 
     dQ/dt = <f . (-laplacian)^p u> - 2 nu Q_(p+1) - 2 mu Q_p,
 
-for a velocity dE/dt = input - 2 nu Z - 2 mu E. The drag is exact over a step, the rest by the trapezoid of `budget`. Source: Pope,
-Turbulent Flows, 2000, section 5.3, https://doi.org/10.1017/CBO9780511840531.
+for a velocity dE/dt = input - 2 nu Z - 2 mu E. Over a step the input is linear in time and Q decays at the rate
+2 mu + 2 nu Q_(p+1)/Q_p, the mean of both ends: exact for a decay at one wavenumber and for a steady flow, of second order else, and never
+negative. Source: Pope, Turbulent Flows, 2000, section 5.3, https://doi.org/10.1017/CBO9780511840531.
 """
 
 from __future__ import annotations
@@ -105,10 +106,10 @@ class EnergyBudget(_QuadraticLaw):
     """Q follows dQ/dt = <f . (-laplacian)^p u> - 2 nu Q_(p+1) - 2 mu Q, for the names of the parameters nu and mu.
 
     `forced` takes f from `conditions.forcing`, in the units of du/dt. Without viscosity, drag and forcing Q stays. `advance` reads input
-    and dissipation off the last frame and the one at the end of its step. Raises as EnergyBand and ConservedIntegral do.
+    and dissipation off the last frame and the one at the end of its step, as they came. Raises as EnergyBand and ConservedIntegral do.
     """
 
-    references = 2
+    references = 3
 
     def __init__(
         self,
@@ -123,38 +124,44 @@ class EnergyBudget(_QuadraticLaw):
         super().__init__(fields, field, order)
         self.viscosity, self.drag, self.forced = viscosity, drag, forced
 
-    def reference(self, u: Float[Tensor, "B C *X"], conditions: Conditions) -> Float[Tensor, "G 2"]:
-        """Q, and what it gains in a unit of time beside the drag, float64."""
-        return torch.cat([self.value(u, conditions), self._gain(u, conditions)], 1)
+    def reference(self, u: Float[Tensor, "B C *X"], conditions: Conditions) -> Float[Tensor, "G 3"]:
+        """Q, its input and its rate of decay, float64."""
+        return torch.cat([self.value(u, conditions), self._input(u, conditions), self._decay(u, conditions)], 1)
 
-    def advance(self, reference: Float[Tensor, "G 2"], u: Float[Tensor, "B C *X"], conditions: Conditions) -> Float[Tensor, "G 2"]:
+    def advance(self, reference: Float[Tensor, "G 3"], u: Float[Tensor, "B C *X"], conditions: Conditions) -> Float[Tensor, "G 3"]:
         """The same one dt after `conditions.time`; u is the frame there."""
-        after = self._gain(u, conditions.after(1))
-        rate = 2 * budget.rate(conditions, self.drag)
-        moved = budget.trapezoid(reference[:, :1], reference[:, 1:], after, conditions, rate)
-        return torch.cat([moved.clamp_min(0), after], 1)
+        now, before, decay = reference[:, :1], reference[:, 1:2], reference[:, 2:]
+        later, after = self._decay(u, conditions.after(1)), self._input(u, conditions.after(1))
+        moved = budget.trapezoid(now, before, after, conditions, (decay + later)[:, 0] / 2)
+        return torch.cat([moved.clamp_min(0), after, later], 1)
 
-    def defect(self, u: Float[Tensor, "B C *X"], reference: Float[Tensor, "G 2"], conditions: Conditions) -> Float[Tensor, "G 1"]:
+    def defect(self, u: Float[Tensor, "B C *X"], reference: Float[Tensor, "G 3"], conditions: Conditions) -> Float[Tensor, "G 1"]:
         """(Q(u) - Q)/(Q(u) + Q): signed, dimensionless, float64."""
         return self.off(u, reference[:, :1], conditions)
 
     def __call__(
         self,
         u: Float[Tensor, "B C *X"],
-        reference: Float[Tensor, "G 2"],
+        reference: Float[Tensor, "G 3"],
         conditions: Conditions,
         past: Float[Tensor, "B H C *X"] | None = None,
     ) -> Float[Tensor, "B C *X"]:
         """The field with fluctuations scaled to the budget. Where its mean alone has more, or it is uniform, the defect says so."""
         return self.held(u, reference[:, :1], conditions)
 
-    def _gain(self, u: Tensor, conditions: Conditions) -> Float[Tensor, "G 1"]:
-        v, domain, order = self.channels.cut(u), conditions.domain, self.quantity.order
-        gain = torch.zeros_like(volume(v, domain))
-        if self.forced:
-            force = self.channels.cut(budget.forcing(conditions)(conditions.time)).to(u.device)
-            gain = gain + self.quantity.product(force, v, domain)
-        if self.viscosity is not None:
-            nu = budget.column(budget.rate(conditions, self.viscosity), gain)
-            gain = gain - 2 * nu * Quadratic(order + 1)(v, domain)
-        return gain
+    def _input(self, u: Tensor, conditions: Conditions) -> Float[Tensor, "G 1"]:
+        v, domain = self.channels.cut(u), conditions.domain
+        if not self.forced:
+            return torch.zeros_like(volume(v, domain))
+        force = self.channels.cut(budget.forcing(conditions)(conditions.time)).to(u.device)
+        return self.quantity.product(force, v, domain)
+
+    def _decay(self, u: Tensor, conditions: Conditions) -> Float[Tensor, "G 1"]:
+        """2 mu + 2 nu Q_(p+1)/Q_p."""
+        v, domain = self.channels.cut(u), conditions.domain
+        now = self.quantity(v, domain)
+        drag = 2 * budget.column(budget.rate(conditions, self.drag), now)
+        if self.viscosity is None:
+            return drag.expand_as(now)
+        nu = budget.column(budget.rate(conditions, self.viscosity), now)
+        return drag + 2 * nu * Quadratic(self.quantity.order + 1)(v, domain) / now.clamp_min(1e-300)

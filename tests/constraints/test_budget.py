@@ -23,9 +23,22 @@ def scalar(value: float) -> torch.Tensor:
     return torch.tensor([[value]], dtype=torch.float64)
 
 
-def test_the_trapezoid_is_exact_for_linear_sources_without_decay() -> None:
-    moved = budget.trapezoid(scalar(2.0), scalar(1.0), scalar(4.0), at(0.0, 0.5), torch.zeros(1, dtype=torch.float64))
-    torch.testing.assert_close(moved, scalar(2.0 + 0.5 * 2.5))
+@pytest.mark.parametrize("rate", [0.0, 1e-9, 1e-5, 0.0199, 0.0201, 0.5, 30.0, 300.0])
+def test_the_trapezoid_is_exact_for_linear_sources(rate: float) -> None:
+    """S = a + b s on 0..dt: I = exp(-r dt) I(0) + integral of exp(-r (dt - s)) S, here by Gauss quadrature on many pieces."""
+    here, r = at(0.0, 0.5, rate), torch.full((1,), rate, dtype=torch.float64)
+    moved = budget.trapezoid(scalar(2.0), scalar(1.0), scalar(4.0), here, r)
+    fine, pieces = scalar(2.0), 2000
+    for n in range(pieces):
+        piece = at(n * 0.5 / pieces, 0.5 / pieces, rate)
+        fine = budget.advance(fine, piece, r, lambda t: 1.0 + 6.0 * t[:, None])
+    torch.testing.assert_close(moved, fine, rtol=1e-11, atol=0)
+
+
+def test_a_steady_balance_stays_exactly() -> None:
+    for dt in (0.1, 3.0, 100.0):
+        here, source = at(0.0, dt), scalar(0.4 * 5.0)
+        torch.testing.assert_close(budget.trapezoid(scalar(5.0), source, source, here, budget.rate(here, "drag")), scalar(5.0))
 
 
 def test_the_trapezoid_follows_a_decaying_budget_at_order_two() -> None:

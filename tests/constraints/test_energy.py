@@ -104,19 +104,18 @@ def test_what_scaling_cannot_reach_is_left_and_reported() -> None:
 
 
 @pytest.mark.parametrize(("field", "order"), [("velocity", 0), ("velocity", 1), ("vorticity", -1), ("vorticity", 0)])
-def test_decaying_vortices_close_their_budget_at_order_two(field: str, order: int) -> None:
-    """Amplitudes decay as exp(-(13 nu + mu) t), every quadratic quantity at twice the rate."""
+def test_decaying_vortices_keep_their_budget_exactly(field: str, order: int) -> None:
+    """Amplitudes decay as exp(-(13 nu + mu) t), every quadratic quantity at twice the rate: in two steps as in one."""
     fields, which = (VELOCITY, 0) if field == "velocity" else (VORTICITY, 1)
-    law, end, errors = EnergyBudget(fields, field, order=order, viscosity="viscosity", drag="drag"), 1.0, []
+    law, end = EnergyBudget(fields, field, order=order, viscosity="viscosity", drag="drag"), 3.0
     exact = Quadratic(order)(vortices(math.exp(-(13 * NU + MU) * end))[which], TORUS).item()
-    for steps in (8, 16):
+    for steps in (1, 2):
         dt = end / steps
         reference = law.reference(vortices()[which], at(TORUS, dt=dt))
         for n in range(steps):
             frame = vortices(math.exp(-(13 * NU + MU) * (n + 1) * dt))[which]
             reference = law.advance(reference, frame, at(TORUS, n * dt, dt))
-        errors.append(abs(reference[0, 0].item() / exact - 1))
-    assert errors[1] < 1e-2 and math.log2(errors[0] / errors[1]) == pytest.approx(2, abs=0.1)
+        assert reference[0, 0].item() == pytest.approx(exact, rel=1e-12)
 
 
 def test_drag_alone_is_exact_and_without_anything_energy_stays() -> None:
@@ -133,13 +132,13 @@ def test_the_laminar_kolmogorov_flow_keeps_its_energy_by_input_and_dissipation()
     f = torch.stack([torch.sin(4 * y), 0 * y])[None]
     u = f / (NU * 16 + MU)
     law = EnergyBudget(VELOCITY, viscosity="viscosity", drag="drag", forced=True)
-    here = at(TORUS, dt=1e-3, forcing=lambda t: f)
+    here = at(TORUS, dt=2.0, forcing=lambda t: f)
     reference = law.reference(u, here)
     moved = law.advance(reference, u, here)
-    assert reference[0, 1].item() == pytest.approx(2 * MU * reference[0, 0].item())  # what the drag takes
-    torch.testing.assert_close(moved[:, 0], reference[:, 0], rtol=1e-11, atol=0)
+    assert reference[0, 2].item() == pytest.approx(2 * MU + 2 * NU * 16)
+    torch.testing.assert_close(moved, reference, rtol=1e-12, atol=0)
     pushed = EnergyBudget(VELOCITY, viscosity="viscosity", drag="drag")
-    assert pushed.advance(pushed.reference(u, here), u, here)[0, 0] < reference[0, 0] * (1 - 1e-4)
+    assert pushed.advance(pushed.reference(u, here), u, here)[0, 0] < reference[0, 0] * 0.1
 
 
 @pytest.mark.parametrize("order", [0, 1])
