@@ -127,8 +127,10 @@ def constraint_laws(law: Constraint, u: Tensor, conditions: Conditions, *, round
 
 
 def domain_laws(domain: Domain) -> None:
-    """The measure is positive and float64, integrals are linear and taken with it, values spread over a member's points."""
-    assert domain.measure.dtype == torch.float64 and bool((domain.measure > 0).all()) and domain.measure.shape == domain.shape
+    """The measure is float64, positive where the domain is valid and zero elsewhere, integrals are linear and taken with it, values spread over a member's points."""
+    assert domain.measure.dtype == torch.float64 and domain.measure.shape == domain.shape
+    valid = torch.ones(domain.shape, dtype=torch.bool) if domain.mask is None else domain.mask
+    assert torch.equal(domain.measure > 0, valid) and bool((domain.measure >= 0).all())
     u = torch.randn(2, 3, *domain.shape, dtype=torch.float64)
     torch.testing.assert_close(domain.integral(u), (u * domain.measure).flatten(2).sum(2))
     torch.testing.assert_close(domain.integral(2 * u[:, :1] - u[:, 1:2]), 2 * domain.integral(u[:, :1]) - domain.integral(u[:, 1:2]))

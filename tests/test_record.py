@@ -41,7 +41,7 @@ def test_only_own_recorded_classes_are_built(path):
 
 def test_a_class_that_is_not_recorded_is_refused():
     with pytest.raises(ValueError, match="may build"):
-        construct({"class": "surrogates.forecast.sinks.ZarrSink", "arguments": {}})
+        construct({"class": "surrogates.forecast.zarr_sink.ZarrSink", "arguments": {}})
 
 
 def test_wrong_arguments_and_unwritable_objects_are_explained():

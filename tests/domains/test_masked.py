@@ -18,8 +18,9 @@ WET[1:3, 2] = False
 SEA = Masked(BOX, WET)
 
 
-def test_without_land_it_passes_the_laws_of_a_box() -> None:
+def test_passes_the_laws_of_a_domain_with_land_and_without() -> None:
     domain_laws(Masked(BOX, torch.ones(5, 4, dtype=torch.bool)))
+    domain_laws(Masked(BOX, torch.arange(20).reshape(5, 4) % 3 > 0))
 
 
 def test_measure_is_that_of_wet_cells_and_integrals_see_no_others() -> None:
