@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
+from forecast.steps import U
+from torch import Tensor
 
-from surrogates.contracts import Conditions
+from surrogates.contracts import Conditions, Domain
 from surrogates.data.series import Series
 from surrogates.domains import Box
 from surrogates.forecast.perturbations import Members
@@ -18,6 +20,7 @@ from surrogates.noise import SeededNoise
 from surrogates.pde import Burgers
 from surrogates.record import describe
 from surrogates.rollout import rollout
+from surrogates.surrogate import Surrogate
 
 BOX = Box.periodic((16,), 2 * torch.pi)
 
@@ -59,6 +62,21 @@ def test_a_solver_goes_by_variable_steps_to_the_same_state() -> None:
         ends.append(list(rollout(solver, u, len(steps), lambda n, g=given, c=c: g.at(c, n)))[-1])  # type: ignore[misc]
     torch.testing.assert_close(ends[1], ends[0], rtol=1e-9, atol=1e-9)
     torch.testing.assert_close(ends[2], ends[0], rtol=1e-9, atol=1e-9)
+
+
+def test_a_surrogate_takes_a_dt_that_changes_only_where_it_is_conditioned_on_it() -> None:
+    class Moves(torch.nn.Module):
+        """du = ln(dt / 0.5), as the surrogate embeds it, and 1 without."""
+
+        def forward(self, x: Tensor, domain: Domain, embedding: Tensor | None = None) -> Tensor:
+            return torch.ones_like(x) if embedding is None else torch.ones_like(x) * embedding[:, :, None]
+
+    operator, c, u = Moves(), conditions(1), torch.zeros(1, 1, 1, 16)
+    given = Given(dt=[0.5, 0.25])
+    frames = list(rollout(Surrogate(U, BOX, 0.5, operator=operator, parameters=("dt",)), u, 2, lambda n: given.at(c, n)))
+    assert float(frames[0].mean()) == 0.0 and float(frames[1].mean()) == pytest.approx(-0.6931, abs=1e-4)
+    with pytest.raises(ValueError, match=r"steps by dt=0.5 but was asked for \[0.25\]"):
+        list(rollout(Surrogate(U, BOX, 0.5, operator=operator), u, 2, lambda n: given.at(c, n)))
 
 
 def test_parameters_follow_time_and_may_be_added() -> None:
