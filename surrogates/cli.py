@@ -168,10 +168,14 @@ def _raised_in(traceback: TracebackType | None) -> str:
 
 
 def _flags(function: Callable[..., object], words: Sequence[str]) -> list[str]:
-    """`--flag` alone means `--flag true` for the parameters of `function` that are booleans."""
+    """`--flag` alone means `--flag true` for the parameters of `function` that are booleans; `--keep-fields` is `--keep_fields`."""
     booleans = {f"--{p.name}" for p in signature(function).parameters.values() if p.annotation in (bool, "bool")}
     out = []
+    known = {f"--{name}" for name in signature(function).parameters}
     for word, after in pairwise([*words, ""]):
+        option, equals, value = word.partition("=")
+        same = option.replace("-", "_").replace("__", "--", 1)
+        word = f"{same}{equals}{value}" if same in known else word
         out.append(word)
         if word in booleans and after not in ("true", "false"):
             out.append("true")

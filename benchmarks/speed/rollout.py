@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 import surrogates as sg
 from surrogates.forecast.engine import CHUNK
-from surrogates.forecast.sinks import ZarrSink
+from surrogates.forecast.zarr_sink import ZarrSink
 from surrogates.interchange import to_xarray
 from surrogates.operators import FNO
 
@@ -99,11 +99,10 @@ def writers(folder: Path, seconds: float) -> dict[str, float]:
         template[name] = ("trajectory", np.full(1, -1))
     sink = ZarrSink(folder / "ours", template, {}, CHUNK)
     theirs = zarr.create_array(str(folder / "theirs"), shape=(FRAMES, N, N), chunks=(1, N, N), dtype="float32")
-    code = np.full((2, 1), -1)
 
     def buffered() -> None:
         for first in range(0, FRAMES, CHUNK):
-            sink.write([0], first, {"u": frames[:, first : first + CHUNK]}, code)
+            sink.write([0], first, {"u": frames[:, first : first + CHUNK]})
 
     def one_by_one() -> None:
         for n in range(FRAMES):

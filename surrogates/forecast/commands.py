@@ -77,7 +77,7 @@ def rollout(
     model = constrained(load(surrogate, device), constraints)
     continued = is_forecast(dataset)
     initial = continue_from(dataset, model.history) if continued else _from_data(dataset, split, size, start, model)
-    keep = Keep(_fields(keep_fields), _region(region), stride, every, tuple(_words(diagnostics)), dtype, compression)
+    keep = Keep(read_fields(keep_fields), read_region(region), stride, every, tuple(_words(diagnostics)), dtype, compression)
     progress = Progress(watch=watch)
     forecast = simulate(
         model, initial, frames, members=members, seed=seed, out=out, group=group, chunk=chunk, deterministic=deterministic, keep=keep,
@@ -131,11 +131,11 @@ def _words(text: str) -> list[str]:
     return [w.strip() for w in text.split(",") if w.strip()]
 
 
-def _fields(text: str | None) -> tuple[str, ...] | None:
+def read_fields(text: str | None) -> tuple[str, ...] | None:
     return None if text is None else tuple(w for w in _words(text) if w != "none")
 
 
-def _region(text: str) -> dict[str, tuple[float, float]]:
+def read_region(text: str) -> dict[str, tuple[float, float]]:
     """Raises ValueError where it is not written as x=0:3.14,y=1:2."""
     out: dict[str, tuple[float, float]] = {}
     for part in _words(text):

@@ -160,6 +160,8 @@ class Plan:
         digest = hashlib.sha256(self.past.contiguous().numpy().tobytes())
         digest.update(b"".join(v.numpy().tobytes() for v in (conditions.parameters, conditions.time, conditions.dt)))
         digest.update(json.dumps([describe(conditions.domain), conditions.names]).encode())
+        if conditions.static is not None:
+            digest.update(conditions.static.contiguous().numpy().tobytes())
         parts = {"perturb": self.perturb, "surroundings": self.surroundings, "monitor": self.monitor}
         return {
             **{k: _short(v) for k, v in identity(self.step).items()},

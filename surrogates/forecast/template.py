@@ -14,7 +14,7 @@ from surrogates.forecast.identity import known
 from surrogates.forecast.keep import Keep
 from surrogates.forecast.plan import Plan
 from surrogates.forecast.sinks import FAILED_REASON, FAILED_STEP
-from surrogates.interchange import LEAD, MEMBER, TIME, TRAJECTORY, parameters_of
+from surrogates.interchange import LEAD, MEMBER, STATIC, TIME, TRAJECTORY, declared, parameters_of
 
 CARRIED = ("dataset", "split", "checksum", "lyapunov_time", "turnover_time", "scored_time")
 KEEP, STEP_DT, MADE = "keep", "step_dt", "frames_made"
@@ -44,6 +44,8 @@ def _coordinates(plan: Plan, initial: xr.Dataset) -> dict[str, Any]:
     if plan.members is not None:
         coords[MEMBER] = (MEMBER, np.arange(plan.members), {"standard_name": "realization"})
     coords |= plan.selection.coordinates()
+    if not plan.selection.points:  # of whole frames, so that a forecast can go on from them
+        coords |= {n: (v.dims, v.values, dict(v.attrs)) for n, v in static_variables(initial).items()}
     count = len(plan.trajectories)
     return coords | {k: (TRAJECTORY, v.expand(count).numpy(), {"role": "parameter"}) for k, v in parameters_of(initial).items()}
 
@@ -54,8 +56,15 @@ def _attributes(plan: Plan, initial: xr.Dataset) -> dict[str, Any]:
     out |= {"surrogates_version": surrogates.__version__, "torch_version": str(torch.__version__), "seed": plan.seed, "group": plan.group}
     made = plan.before + plan.frames // plan.keep.every * plan.keep.every
     out |= {"dt": dt * plan.keep.every, "step": type(plan.step).__name__, MADE: made, **plan.selection.attrs()}
+    if static_variables(initial) and not plan.selection.points:
+        out[STATIC] = initial.attrs[STATIC]
     if plan.keep.every > 1:
         out[STEP_DT] = dt
     if plan.keep != Keep():
         out[KEEP] = json.dumps(known(plan.keep))
     return out
+
+
+def static_variables(initial: xr.Dataset) -> dict[str, xr.DataArray]:
+    """The static fields that an initial state declares."""
+    return {v: initial[v] for f in declared(initial, STATIC) or () for v in f.variables}

@@ -9,9 +9,13 @@ import numpy as np
 import pytest
 import xarray as xr
 from forecast.steps import Grows, Threes, Walk, initial
+from torch import Tensor
 
 from surrogates import simulate
+from surrogates.contracts import Conditions, Noise
+from surrogates.fields import Field, Fields
 from surrogates.forecast import Keep, continue_from, open_forecast
+from surrogates.interchange import declare
 
 
 def run(start: xr.Dataset, frames: int, step: Any = None, **change: Any) -> xr.Dataset:
@@ -58,3 +62,22 @@ def test_what_was_not_kept_cannot_be_continued(tmp_path: Path, keep: Keep | None
     run(initial(), 6, out=tmp_path / "f", keep=keep)
     with pytest.raises(ValueError, match=says):
         continue_from(tmp_path / "f", history)
+
+
+@pytest.mark.parametrize("name", ["f.zarr", "f.h5"])
+def test_static_fields_go_with_a_forecast_that_is_continued(tmp_path: Path, name: str) -> None:
+    class Rises(Walk):
+        def frame(self, u: Tensor, n: int, conditions: Conditions, noise: Noise | None) -> Tensor:
+            assert conditions.static is not None
+            return u.sin() + conditions.static
+
+    start = initial()
+    start["terrain"] = ("x", np.linspace(0, 1, 8), {"units": "m"})
+    start = declare(start, static=Fields.of(Field("terrain", "m")))
+    run(start, 6, Rises(), members=2, out=tmp_path / name)
+    rest = run(continue_from(tmp_path / name), 3, Rises())
+    assert np.array_equal(rest["u"].values, run(start, 9, Rises(), members=2)["u"].values[:, :, 6:])
+    start["terrain"] = start["terrain"] * 2
+    start["terrain"].attrs["units"] = "m"
+    with pytest.raises(FileExistsError, match="differs in initial state"):
+        run(start, 6, Rises(), members=2, out=tmp_path / name)

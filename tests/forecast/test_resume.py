@@ -8,21 +8,26 @@ import random
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import xarray as xr
 from forecast import steps
-from forecast.steps import Grows, Interrupted, Rotates, Threes, Walk, initial
+from forecast.steps import Draws, Grows, Interrupted, Rotates, Threes, Walk, initial
+from torch import Tensor
 
 import surrogates
 from surrogates import simulate
+from surrogates.contracts import Conditions
 from surrogates.forecast import Keep, group, open_forecast
 from surrogates.forecast.blowup import Limits
 from surrogates.forecast.journal import STATES, Journal
+from surrogates.forecast.perturbations import Gaussian
 from surrogates.forecast.zarr_sink import ZarrSink
 
 
@@ -224,3 +229,27 @@ def test_half_a_line_of_the_log_counts_as_none(tmp_path: Path) -> None:
     log = tmp_path / "f" / STATES / "0.log"
     log.write_bytes(log.read_bytes()[:-7])
     assert same(run(tmp_path / "f"), run(None))
+
+
+class Jumps:
+    """Stops a member whose value jumps from one frame to the next, the first of which may lie in the block before."""
+
+    reason, together = "a jump", False
+
+    def judge(self, last: Tensor, frames: Tensor, conditions: Conditions, trajectories: Sequence[int]) -> Tensor:
+        before = torch.cat([last[:, None], frames[:, :-1]], 1)
+        return (frames - before).flatten(2).abs().amax(-1) > 4
+
+
+def test_a_monitor_sees_the_frame_before_the_cut(tmp_path: Path) -> None:
+    change = {"monitor": Jumps(), "perturb": Gaussian(0.1), "limits": Limits(amplitude=None)}
+    whole = run(None, Draws(), chunk=11, **change)
+    stopped = whole["failed_step"].values
+    assert (stopped >= 0).any() and (stopped < 0).any() and np.isnan(whole["u"].values[stopped >= 0][:, -1]).all()
+    for calls in (4, 7, 13):
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path / "f", Interrupted(Draws(), calls), **change)
+    again = run(tmp_path / "f", Draws(), **change)
+    assert np.array_equal(again["u"].values, whole["u"].values, equal_nan=True)
+    assert np.array_equal(again["failed_step"].values, stopped)
+    assert "a_jump" in again["failed_reason"].attrs["flag_meanings"].split()
