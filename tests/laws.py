@@ -127,7 +127,8 @@ def constraint_laws(law: Constraint, u: Tensor, conditions: Conditions, *, round
 
 
 def domain_laws(domain: Domain) -> None:
-    """The measure is float64, positive where the domain is valid and zero elsewhere, integrals are linear and taken with it, values spread over a member's points."""
+    """The measure is float64, positive where the domain is valid and zero elsewhere; integrals are linear and taken with it; a member's
+    values spread over its points."""
     assert domain.measure.dtype == torch.float64 and domain.measure.shape == domain.shape
     valid = torch.ones(domain.shape, dtype=torch.bool) if domain.mask is None else domain.mask
     assert torch.equal(domain.measure > 0, valid) and bool((domain.measure >= 0).all())

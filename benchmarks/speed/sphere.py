@@ -24,7 +24,7 @@ from timing import machine, race, table
 from torch import Tensor, nn
 
 from surrogates.domains import Sphere
-from surrogates.operators.harmonics import analyse, synthesise, transform
+from surrogates.domains.harmonics import analyse, synthesise, transform
 from surrogates.operators.spherical_fno import SphericalFNO
 
 CASES = ((32, 64, 8, 32), (64, 128, 8, 32), (128, 256, 2, 32))

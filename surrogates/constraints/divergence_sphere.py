@@ -36,12 +36,12 @@ from surrogates.domains import Sphere
 from surrogates.domains.sphere import GAUSS, POLES
 
 if TYPE_CHECKING:
-    from surrogates.operators.harmonics import Spectrum, Transform
+    from surrogates.domains.harmonics import Spectrum, Transform
 
 
 def compressive(u: Float[Tensor, "B 2 lat lon"], sphere: Sphere) -> Float[Tensor, "B 2 lat lon"]:
     """The part of a vector field that is a gradient."""
-    from surrogates.operators.harmonics import synthesise
+    from surrogates.domains.harmonics import synthesise
 
     north, east = transforms(sphere, u.dtype, u.device)
     psi = _analyse(u.unbind(1), (north, east))
@@ -59,7 +59,7 @@ def defect(u: Float[Tensor, "B 2 lat lon"], sphere: Sphere) -> Float[Tensor, "B 
 
 def _analyse(components: tuple[Tensor, ...], pair: tuple[Transform, Transform]) -> Spectrum:
     """<Psi_lm, u> of (B, lat, lon) components to the north and to the east; <Phi_lm, u> of those of -r x u."""
-    from surrogates.operators.harmonics import analyse
+    from surrogates.domains.harmonics import analyse
 
     north, east = (analyse(v.permute(1, 2, 0), t) for v, t in zip(components, pair, strict=True))
     return tuple(a + b for a, b in zip(north, _turn(east, -1), strict=True))
@@ -91,8 +91,8 @@ def transforms(sphere: Sphere, dtype: torch.dtype, device: torch.device) -> tupl
 @lru_cache(maxsize=16)
 @torch.inference_mode(False)  # cached under inference, they would refuse a later backward
 def _transforms(sphere: Sphere, dtype: torch.dtype, device: torch.device) -> tuple[Transform, Transform]:
-    from surrogates.operators.harmonics import transform
-    from surrogates.operators.legendre import NEGLIGIBLE, held
+    from surrogates.domains.harmonics import transform
+    from surrogates.domains.legendre import NEGLIGIBLE, held
 
     degrees, orders = held(sphere)
     plain = transform(sphere, degrees, min(degrees, orders), dtype, device)
@@ -110,7 +110,7 @@ def _transforms(sphere: Sphere, dtype: torch.dtype, device: torch.device) -> tup
 
 def _analysis(sphere: Sphere, degrees: int, first: int, last: int) -> tuple[Tensor, Tensor]:
     """What takes a component, order by order, to its share of <Psi_lm, u>."""
-    from surrogates.operators.legendre import interpolation
+    from surrogates.domains.legendre import interpolation
 
     n = sphere.shape[0]
     fine = sphere if sphere.grid == GAUSS else sphere.with_shape((2 * n - (sphere.grid == POLES), sphere.shape[1]))
@@ -127,7 +127,7 @@ def _analysis(sphere: Sphere, degrees: int, first: int, last: int) -> tuple[Tens
 
 def of_vectors(sphere: Sphere, degrees: int, first: int, last: int) -> tuple[Float[Tensor, "M L K"], Float[Tensor, "M L K"]]:
     """dP_lm/dphi and m P_lm / cos phi over sqrt(l(l+1)), first <= m < last and first <= l < degrees; float64."""
-    from surrogates.operators.legendre import legendre
+    from surrogates.domains.legendre import legendre
 
     lo = max(first - 1, 0)
     table = legendre(torch.deg2rad(sphere.coordinate(0)), degrees, lo, min(last + 1, degrees))  # orders and degrees from lo on

@@ -197,13 +197,13 @@ def _times_volume(units: str, domain: AnyDomain) -> str:
 
 
 def _degrees(sphere: Sphere) -> int:
-    from surrogates.operators.legendre import held
+    from surrogates.domains.legendre import held
 
     return min(held(sphere))
 
 
 def _by_degree(u: Float[Tensor, "B T C lat lon"], sphere: Sphere) -> Float[Tensor, "B T C L"]:
-    from surrogates.operators.harmonics import analyse, dense, transform
+    from surrogates.domains.harmonics import analyse, dense, transform
 
     degrees = _degrees(sphere)
     t = transform(sphere, degrees, degrees, torch.float64, u.device)

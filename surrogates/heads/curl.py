@@ -31,7 +31,7 @@ from torch import Tensor
 from surrogates.constraints.divergence_sphere import transforms
 from surrogates.domains import Box, Sphere
 from surrogates.domains.box import PERIODIC
-from surrogates.operators.harmonics import analyse, synthesise, transform
+from surrogates.domains.harmonics import analyse, synthesise, transform
 
 
 def planar(psi: Float[Tensor, "B 1 *X"], box: Box) -> Float[Tensor, "B 2 *X"]:

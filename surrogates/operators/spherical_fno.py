@@ -36,10 +36,10 @@ from torch.nn.functional import gelu
 
 from surrogates.contracts import Domain
 from surrogates.domains import Sphere
+from surrogates.domains.harmonics import Transform, analyse, synthesise, transform
+from surrogates.domains.legendre import check_held, legendre
 from surrogates.operators.checks import check_counts, check_fields, per_axis
 from surrogates.operators.film import FiLM
-from surrogates.operators.harmonics import Transform, analyse, synthesise, transform
-from surrogates.operators.legendre import check_held, legendre
 from surrogates.operators.pointwise import Pointwise
 from surrogates.record import recorded
 

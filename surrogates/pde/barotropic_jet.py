@@ -24,9 +24,9 @@ from torch import Tensor
 
 from surrogates.contracts import Conditions
 from surrogates.domains import Sphere
+from surrogates.domains.legendre import legendre
 from surrogates.domains.sphere import GAUSS
 from surrogates.noise import AtStep, SeededNoise, uniform
-from surrogates.operators.legendre import legendre
 from surrogates.pde import spherical
 from surrogates.pde.coefficients import Parameters
 from surrogates.pde.shallow_water import ShallowWater, nowhere

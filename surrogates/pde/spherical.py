@@ -2,7 +2,7 @@
 
     h = sum c_lm Y_lm,     u = k x grad psi + grad chi,     grad = (d/dphi, 1/cos(phi) d/dlambda) on the unit sphere,
 
-of degrees l and orders m = 0, ..., L - 1, with Y_lm orthonormal (`surrogates.operators.legendre`) and c_l(-m) from c_lm, the fields being
+of degrees l and orders m = 0, ..., L - 1, with Y_lm orthonormal (`surrogates.domains.legendre`) and c_l(-m) from c_lm, the fields being
 real. The two functions that vectors need, without a division by cos(phi), so that they hold at the poles themselves:
 
     dP_lm/dphi  =  1/2 (sqrt((l+m)(l-m+1)) P_l(m-1) - sqrt((l-m)(l+m+1)) P_l(m+1)),    P_l(-1) = -P_l1,
@@ -28,8 +28,8 @@ from jaxtyping import Complex, Float
 from torch import Tensor
 
 from surrogates.domains import Sphere
+from surrogates.domains.legendre import analysis, held, interpolation, legendre
 from surrogates.domains.sphere import GAUSS
-from surrogates.operators.legendre import analysis, held, interpolation, legendre
 
 
 class Tables(NamedTuple):

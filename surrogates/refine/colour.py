@@ -30,8 +30,8 @@ from torch import Tensor
 
 from surrogates.contracts import Domain
 from surrogates.domains import Box, Sphere
-from surrogates.operators.harmonics import Transform, banded, synthesise, transform
-from surrogates.operators.legendre import held
+from surrogates.domains.harmonics import Transform, banded, synthesise, transform
+from surrogates.domains.legendre import held
 from surrogates.record import recorded
 
 

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from surrogates.constraints.divergence_sphere import of_vectors
 from surrogates.domains import Sphere
+from surrogates.domains.legendre import held, legendre
 from surrogates.domains.sphere import GRIDS
-from surrogates.operators.legendre import held, legendre
 
 SPHERES = {
     "gauss": Sphere((6, 12), "legendre-gauss", radius=3.0),

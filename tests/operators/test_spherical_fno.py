@@ -10,10 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from surrogates.contracts import Operator
-from surrogates.domains import Box, Sphere
+from surrogates.domains import Box, Sphere, harmonics
+from surrogates.domains.harmonics import transform
 from surrogates.domains.sphere import GRIDS
-from surrogates.operators import harmonics
-from surrogates.operators.harmonics import transform
 from surrogates.operators.spherical_fno import DegreeFilter, SphericalFNO, harmonics_of
 
 CPU = torch.device("cpu")

@@ -9,11 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from surrogates.domains import Sphere
+from surrogates.domains import Sphere, harmonics
+from surrogates.domains.harmonics import Transform, analyse, banded, by_products, dense, synthesise, transform
+from surrogates.domains.legendre import analysis, held, legendre
 from surrogates.domains.sphere import GRIDS
-from surrogates.operators import harmonics
-from surrogates.operators.harmonics import Transform, analyse, banded, by_products, dense, synthesise, transform
-from surrogates.operators.legendre import analysis, held, legendre
 
 CPU = torch.device("cpu")
 

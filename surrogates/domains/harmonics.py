@@ -29,7 +29,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from surrogates.domains import Sphere
-from surrogates.operators.legendre import NEGLIGIBLE, analysis, check_held, legendre
+from surrogates.domains.legendre import NEGLIGIBLE, analysis, check_held, legendre
 
 Spectrum = tuple[Tensor, ...]
 """Bands of degrees, each (degree, order, 2, *F)."""
