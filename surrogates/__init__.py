@@ -74,6 +74,8 @@ _ROOMS = (
     "data",
     "domains",
     "forecast",
+    "heads",
+    "hybrid",
     "latent",
     "metrics",
     "operators",

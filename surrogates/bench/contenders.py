@@ -23,6 +23,7 @@ from surrogates.contracts import Step
 from surrogates.fields import Fields
 from surrogates.forecast import simulate
 from surrogates.forecast.identity import identity
+from surrogates.forecast.surroundings import surroundings_of
 from surrogates.interchange import TIME, TRAJECTORY, fields_of, from_xarray, trajectories_of
 from surrogates.surrogate import Surrogate
 
@@ -54,6 +55,7 @@ class Contender:
             seed=self.seed,
             group=suite.group,
             deterministic=self.members is None,
+            surroundings=surroundings_of(truth),
             out=out,
             progress=True,
         )

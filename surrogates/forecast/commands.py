@@ -13,8 +13,13 @@ from surrogates.data import open_dataset
 from surrogates.forecast.engine import CHUNK, GROUP, simulate
 from surrogates.forecast.keep import Keep
 from surrogates.forecast.progress import Progress, Tally
+from surrogates.forecast.ranges import FILE as RANGES
+from surrogates.forecast.ranges import Ranges
 from surrogates.forecast.reading import continue_from, is_forecast
 from surrogates.forecast.sinks import FAILED_REASON, FAILED_STEP
+from surrogates.forecast.surroundings import surroundings_of
+from surrogates.forecast.trust import FILE as TRUST
+from surrogates.forecast.trust import Trust
 from surrogates.interchange import MEMBER, TIME, TRAJECTORY
 from surrogates.saved import load
 
@@ -33,6 +38,7 @@ def rollout(
     chunk: int = CHUNK,
     deterministic: bool = False,
     constraints: str = "all",
+    anyway: bool = False,
     device: str = "cpu",
     keep_fields: str | None = None,
     region: str = "",
@@ -62,6 +68,7 @@ def rollout(
         chunk: frames that are stored together.
         deterministic: pass no noise: the guess alone.
         constraints: the laws that the surrogate runs under: all of its own, none, or some by name, as DivergenceFree,EnergyBudget.
+        anyway: run from states outside the ranges of the training split too, where `surrogates trust` has measured them.
         device: where it runs, such as cpu or cuda.
         keep_fields: the fields that are kept, as velocity,pressure; none keeps none of them (default: all).
         region: the part that is kept, as x=0:3.14,y=1:2, or lon=-10:30,lat=35:60.
@@ -75,19 +82,23 @@ def rollout(
         watch: show every group's budgets while it runs.
     """
     model = constrained(load(surrogate, device), constraints)
-    continued = is_forecast(dataset)
-    initial = continue_from(dataset, model.history) if continued else _from_data(dataset, split, size, start, model)
+    continued, around = is_forecast(dataset), None
+    if continued:
+        initial = continue_from(dataset, model.history)
+    else:
+        truth = open_dataset(dataset, split=split, size=size)
+        initial, around = initial_states(truth, start, model), surroundings_of(truth)
+        if (Path(surrogate) / RANGES).is_file():
+            Ranges.read(surrogate).check(initial, refuse=not anyway)
     keep = Keep(read_fields(keep_fields), read_region(region), stride, every, tuple(_words(diagnostics)), dtype, compression)
     progress = Progress(watch=watch)
     forecast = simulate(
         model, initial, frames, members=members, seed=seed, out=out, group=group, chunk=chunk, deterministic=deterministic, keep=keep,
-        workers=workers, scheduler=scheduler, progress=progress,
+        workers=workers, scheduler=scheduler, surroundings=around, progress=progress,
     )  # fmt: skip
     print(summary(forecast, out, progress.tally))
-
-
-def _from_data(dataset: str, split: str, size: str | None, start: int, model: Step) -> xr.Dataset:
-    return initial_states(open_dataset(dataset, split=split, size=size), start, model)
+    if (Path(surrogate) / TRUST).is_file() and keep == Keep():
+        print(horizon(Trust.read(surrogate).apply(forecast)))
 
 
 def initial_states(truth: xr.Dataset, start: int, model: Step) -> xr.Dataset:
@@ -117,6 +128,13 @@ def summary(forecast: xr.Dataset, out: str, tally: Tally) -> str:
     if tally.defect is not None:
         lines.append(f"largest defect of the constraint in the last frames: {tally.defect:.1e}")
     return "\n".join([*lines, f"forecast: {Path(out).resolve()}"])
+
+
+def horizon(forecast: xr.Dataset) -> str:
+    """Until when the forecast can be trusted: the least and greatest `valid_lead` of its trajectories."""
+    valid = np.atleast_1d(forecast["valid_lead"].values)
+    until = f"{valid.min():g}" if valid.min() == valid.max() else f"{valid.min():g} to {valid.max():g}, by trajectory"
+    return f"to be trusted until lead time {until} ({forecast['valid_lead'].attrs['long_name']})"
 
 
 def account(tally: Tally) -> str:
