@@ -20,7 +20,8 @@ from surrogates.forecast.hdf5_sink import SUFFIXES, Hdf5Sink
 from surrogates.forecast.keep import Keep
 from surrogates.forecast.monitor import Monitor
 from surrogates.forecast.perturbations import Perturbation
-from surrogates.forecast.plan import Plan, plan_of
+from surrogates.forecast.plan import Plan
+from surrogates.forecast.prepare import plan_of
 from surrogates.forecast.progress import Progress
 from surrogates.forecast.sinks import MemorySink, Sink
 from surrogates.forecast.surroundings import Surroundings
