@@ -72,7 +72,7 @@ $(VENV)/.core: $(SOURCES)
 
 $(VENV)/.dev: $(SOURCES)
 	@echo "installing surrogates with everything the tests need into $(VENV) (about two minutes)"
-	@$(PIP) -e ".[dev,eval,io,log,sphere]"
+	@$(PIP) -e ".[dev,dist,eval,io,log,sphere]"
 	@$(PIP) --no-deps $(ORACLES)
 	@touch $(VENV)/.core $@
 
