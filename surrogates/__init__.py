@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from surrogates.deep_ensemble import DeepEnsemble
     from surrogates.domains import Box
     from surrogates.fields import Field, Fields
-    from surrogates.forecast import simulate
+    from surrogates.forecast import Keep, continue_from, open_forecast, simulate
     from surrogates.metrics import score
     from surrogates.noise import SeededNoise
     from surrogates.rolling import Rolling
@@ -41,12 +41,15 @@ __all__ = [
     "DeepEnsemble",
     "Field",
     "Fields",
+    "Keep",
     "Rolling",
     "SeededNoise",
     "Surrogate",
     "__version__",
+    "continue_from",
     "load",
     "open_dataset",
+    "open_forecast",
     "save",
     "score",
     "simulate",
@@ -59,11 +62,14 @@ _HOME = {
     "DeepEnsemble": "deep_ensemble",
     "Field": "fields",
     "Fields": "fields",
+    "Keep": "forecast",
     "Rolling": "rolling",
     "SeededNoise": "noise",
     "Surrogate": "surrogate",
+    "continue_from": "forecast",
     "load": "saved",
     "open_dataset": "data",
+    "open_forecast": "forecast",
     "save": "saved",
     "score": "metrics",
     "simulate": "forecast",
