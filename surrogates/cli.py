@@ -58,9 +58,7 @@ ROOT = Group(
         "train": Command("train a surrogate from a configuration file", "surrogates.train.cli:main", reads_argv=True),
         "calibrate": Command("fit the spread of an ensemble on the validation split", "surrogates.train.calibrate:calibrate_command"),
         "rollout": Command("roll out a saved surrogate into a Zarr folder", "surrogates.forecast.commands:rollout"),
-        "trust": Command(
-            "measure how long a surrogate's forecasts can be trusted", "surrogates.forecast.trust_commands:trust"
-        ),
+        "trust": Command("measure how long a surrogate's forecasts can be trusted", "surrogates.forecast.trust_commands:trust"),
         "bench": Group(
             "benchmarks",
             {

@@ -93,7 +93,7 @@ class Conditions:
     def rows(self, index: Tensor) -> Conditions:
         """The conditions of the members `index` (repeats allowed: an ensemble repeats each trajectory)."""
         static = None if self.static is None else self.static[index]
-        forcing, boundary = (f.at_rows(index) if hasattr(f, "at_rows") else f for f in (self.forcing, self.boundary))
+        forcing, boundary = (getattr(f, "at_rows", lambda _, f=f: f)(index) for f in (self.forcing, self.boundary))
         parameters = self.parameters[index]
         return replace(
             self, time=self.time[index], dt=self.dt[index], parameters=parameters, static=static, forcing=forcing, boundary=boundary

@@ -10,6 +10,7 @@ from torch import nn
 
 from surrogates.record import construct, describe
 from surrogates.refine.flow_matching import FlowMatching
+from surrogates.refine.noise_levels import Karras
 from surrogates.refine.oracle import GaussianVelocity
 from surrogates.refine.path import VarianceExploding
 from surrogates.refine.prediction import Preconditioned
@@ -63,7 +64,9 @@ def test_a_copy_has_its_own_teacher():
 def test_a_time_for_each_member_is_the_velocity_at_each(source, gaussian, points):
     path, prediction = VarianceExploding(), Preconditioned()
     made = {"source": GuessSource(0.5)} if source == "guess" else {}
-    flow = FlowMatching(GaussianVelocity(*gaussian, path, prediction), channels=2, path=path, prediction=prediction, **made)
+    flow = FlowMatching(
+        GaussianVelocity(*gaussian, path, prediction), channels=2, path=path, schedule=Karras(), prediction=prediction, **made
+    )
     flow.scale.copy_(torch.tensor([0.5, 2.0]))
     z, guess, context = torch.randn(3, 2, 4, **F64), torch.randn(3, 2, 4, **F64), torch.zeros(3, 0, 4, **F64)
     frame, times = flow.frame(guess, context), (1.0, 0.3, 0.01)
