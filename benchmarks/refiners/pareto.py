@@ -84,6 +84,7 @@ def draw(ax: Axes, found: Mapping[str, list[Row]], panel: Panel, families: Seque
         ax.vlines(x, low, high, color=colour, lw=0.8, alpha=0.6)
         (ends if x[-1] == most and most > 1 else alone).append((x[-1], y[-1], family, colour))
     ticks = sorted({x for at in lines.values() for x, *_ in at})
+    ticks = [t for t in ticks if t < 2 or t + 1 not in ticks]  # 31 beside 32 has no room
     ax.set_xticks(ticks, [f"{t:g}" for t in ticks])
     ax.xaxis.set_minor_locator(ax.xaxis.get_major_locator().__class__([]))
     ax.set_xlim(0.32 if any(x == 1 for x, *_ in alone) else 0.87, most * 1.08)  # names of single points stand left of 1
