@@ -57,7 +57,8 @@ class Total:
     def scale(self, u: Float[Tensor, "B C *X"], fields: Fields, conditions: Conditions) -> Float[Tensor, "G K"]:
         v = u[:, fields.slice(self.field)]
         volume = conditions.domain.integral(torch.ones_like(v[:, :1]))
-        return (volume * conditions.domain.integral(v.square()).sum(1, keepdim=True)).sqrt().expand(-1, v.shape[1])
+        size2 = volume * conditions.domain.integral(v.square()).sum(1, keepdim=True)
+        return root(size2).expand(-1, v.shape[1])
 
 
 @recorded
@@ -100,7 +101,7 @@ class Product:
 
     def scale(self, u: Float[Tensor, "B C *X"], fields: Fields, conditions: Conditions) -> Float[Tensor, "G 1"]:
         a, b = (conditions.domain.integral(u[:, fields.slice(name)].square()).sum(1, keepdim=True) for name in (self.field, self.other))
-        return (a * b).sqrt()
+        return root(a * b)
 
 
 @recorded
@@ -148,3 +149,8 @@ class Function:
     def scale(self, u: Float[Tensor, "B C *X"], fields: Fields, conditions: Conditions) -> Float[Tensor, "G K"]:
         value = self(u, fields, conditions)
         return value.abs() if self.remembered else torch.ones_like(value)
+
+
+def root(size2: Float[Tensor, "G 1"]) -> Float[Tensor, "G 1"]:
+    """The square root, at least 1e-150: of a field that vanishes its derivative is 0, where that of the root alone has no value."""
+    return size2.clamp_min(1e-300).sqrt()

@@ -241,3 +241,10 @@ def test_a_sphere_is_a_domain_like_others() -> None:
     u = random(PLANE, Box.periodic((5, 8), 1.0))
     here = Conditions(sphere, *(torch.ones(3, dtype=torch.float64),) * 2, torch.zeros(3, 0))
     torch.testing.assert_close(law(u, 4 * law.reference(u, here), here)[:, 1:], 2 * u[:, 1:], rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("quantity", [Total("velocity"), Product("velocity", "magnetic")])
+def test_a_field_that_vanishes_has_a_gradient_of_zero(quantity: Total | Product) -> None:
+    law, u = GaussNewton(MAGNETIC, (quantity,)), torch.zeros(2, 4, *BOX.shape, dtype=torch.float64, requires_grad=True)
+    law.defect(u, law.reference(u.detach(), at(BOX, 2)), at(BOX, 2)).square().sum().backward()
+    assert u.grad is not None and torch.equal(u.grad, torch.zeros_like(u))
