@@ -85,12 +85,12 @@ class DivergenceFree(Fixed):
     ) -> Float[Tensor, "B C *X"]:
         """The nearest field that holds the law; transforms in u's own precision (float32 for half types), sparse solves in float64."""
         v, method = self._given(u, conditions.domain)
-        full = v if v.dtype in (torch.float32, torch.float64) else v.float()
-        return self.channels.put(u, method.project(full, conditions.domain, self.open_boundaries))
+        return self.channels.put(u, method.project(v, conditions.domain, self.open_boundaries))
 
     def _given(self, u: Tensor, domain: Domain) -> tuple[Tensor, Method]:
-        """The vector and how it is differentiated, all checked."""
+        """The vector, half types as float32, and how it is differentiated, all checked."""
         v, d = self.channels.cut(u), len(self.components)
+        v = v if v.dtype in (torch.float32, torch.float64) else v.float()
         if not isinstance(domain, Box | Masked | Sphere | Mesh):
             raise ValueError(f"no divergence is known on a {type(domain).__name__}; there is one on {[t.__name__ for t in METHODS]}")
         if domain.dim != d:

@@ -215,3 +215,13 @@ def test_works_compiled() -> None:
     """Whole where there are transforms, around the solver where that is sparse; in a process of its own, without checked annotations."""
     done = subprocess.run([sys.executable, "-c", COMPILED], cwd=Path(__file__).parents[2], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("kind", ["periodic", "wall"])
+def test_the_defect_of_half_types_is_that_of_their_values(kind: str, dtype: torch.dtype) -> None:
+    box, law = Box((6, 5), (0.0, 0.0), (1.0, 2.0), (kind, kind)), DivergenceFree(PLANE)
+    u = torch.randn(2, 2, 6, 5, generator=torch.Generator().manual_seed(0)).to(dtype)
+    nothing = law.reference(u, at(box, 2))
+    assert torch.equal(law.defect(u, nothing, at(box, 2)), law.defect(u.float(), nothing, at(box, 2)))
+    assert law(u, nothing, at(box, 2)).dtype == dtype
