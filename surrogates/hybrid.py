@@ -110,9 +110,12 @@ class Corrected(nn.Module):
         noise: Draws,
         guess: nn.Module | None = None,
     ) -> Float[Tensor, " G"]:
-        """The surrogate's own loss, from the solver's frame to the true one; strategies of `surrogates.train` take a hybrid as well."""
+        """The surrogate's own loss, from the solver's frame to the true one; strategies of `surrogates.train` take a hybrid as well.
+
+        The budgets of soft laws count from the last frame of `past`, as in a rollout, and not from the solver's, a step later.
+        """
         first = self.solved(past[:, -1], conditions, None, 0)
-        return self.surrogate.loss(self._seen(past, first), future, conditions, noise, guess)
+        return self.surrogate.loss(self._seen(past, first), future, conditions, noise, guess, past[:, -1])
 
     def solved(self, u: Float[Tensor, "B C *X"], conditions: Conditions, noise: Noise | None, step: int) -> Float[Tensor, "B C *X"]:
         """u*: the solver's frame after u. Its draws, where it has any, are those of call `step`."""

@@ -181,13 +181,16 @@ class Surrogate(nn.Module):
         conditions: Conditions,
         noise: Draws,
         guess: nn.Module | None = None,
+        last: Float[Tensor, "B C *X"] | None = None,
     ) -> Float[Tensor, " G"]:
         """One loss a member: the refiner's where there is one, to which joint training adds the guess's; else mean squared error. Soft laws
         add their penalty on what the last of these made, before `constraint`.
 
-        `guess` stands in for the operator, so that a refiner learns from residuals its own guess was not fitted to.
+        `guess` stands in for the operator, so that a refiner learns from residuals its own guess was not fitted to. `last` is the frame at
+        the conditions' time, from which the budgets of soft laws count: the newest of `past`, unless a solver has gone ahead of it.
         """
         truth = self.target.encode(future, past[:, -1], self.normaliser)
+        last = past[:, -1] if last is None else last
         if self.refiner is None or self.joint:
             context, embedding, first = self.prepare(past, conditions)
             assert first is not None
@@ -195,13 +198,13 @@ class Surrogate(nn.Module):
                 first = self.target.encode(self.decode(first, past, conditions), past[:, -1], self.normaliser)
             own = (first - truth).square().flatten(1).mean(1)
             if self.refiner is None:
-                return own + self._penalty(first, past, conditions) if self.soft else own
+                return own + self._penalty(first, past, last, conditions) if self.soft else own
             if self.training and isinstance(self.refiner, Flow):
                 self.refiner.follow_scale(truth - first.detach())
-            return own + self._refiner_loss(truth, first.detach(), context, embedding, past, conditions, noise)
+            return own + self._refiner_loss(truth, first.detach(), context, embedding, past, last, conditions, noise)
         with torch.no_grad():
             context, embedding, first = self.prepare(past, conditions, guess)
-        return self._refiner_loss(truth, first, context, embedding, past, conditions, noise)
+        return self._refiner_loss(truth, first, context, embedding, past, last, conditions, noise)
 
     def prepare(
         self, past: Float[Tensor, "B H C *X"], conditions: Conditions, guess: nn.Module | None = None
@@ -256,9 +259,8 @@ class Surrogate(nn.Module):
 
     # -- parts of a loss ---------------------------------------------------------------------------------------
 
-    def _penalty(self, generated: Tensor, past: Tensor, conditions: Conditions) -> Float[Tensor, " G"]:
-        future = self.target.decode(generated, past[:, -1], self.normaliser)
-        return penalty(self.soft, future, past[:, -1], conditions)
+    def _penalty(self, generated: Tensor, past: Tensor, last: Tensor, conditions: Conditions) -> Float[Tensor, " G"]:
+        return penalty(self.soft, self.target.decode(generated, past[:, -1], self.normaliser), last, conditions)
 
     def _refiner_loss(
         self,
@@ -267,6 +269,7 @@ class Surrogate(nn.Module):
         context: Tensor,
         embedding: Tensor | None,
         past: Tensor,
+        last: Tensor,
         conditions: Conditions,
         noise: Draws,
     ) -> Float[Tensor, " G"]:
@@ -275,8 +278,8 @@ class Surrogate(nn.Module):
         if not self.soft:
             return refiner.loss(truth, *given)  # type: ignore[no-any-return]
         if "judge" in inspect.signature(refiner.loss).parameters:
-            return refiner.loss(truth, *given, judge=lambda x: self._penalty(x, past, conditions))  # type: ignore[no-any-return]
-        return refiner.loss(truth, *given) + self._penalty(refiner(*given), past, conditions)  # type: ignore[no-any-return]
+            return refiner.loss(truth, *given, judge=lambda x: self._penalty(x, past, last, conditions))  # type: ignore[no-any-return]
+        return refiner.loss(truth, *given) + self._penalty(refiner(*given), past, last, conditions)  # type: ignore[no-any-return]
 
     # -- parts of a step ---------------------------------------------------------------------------------------
 

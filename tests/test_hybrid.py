@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,12 @@ import torch
 import xarray as xr
 from torch import Tensor, nn
 
-from surrogates.constraints import ConservedIntegral
+from surrogates.constraints import ConservedIntegral, Soft
 from surrogates.contracts import Conditions, Domain
 from surrogates.domains import Box
 from surrogates.hybrid import Corrected
 from surrogates.interchange import to_xarray
-from surrogates.noise import SeededNoise
+from surrogates.noise import AtStep, SeededNoise
 from surrogates.operators import FNO
 from surrogates.pde import Burgers
 from surrogates.rollout import rollout
@@ -82,6 +83,25 @@ def test_its_constraint_keeps_the_budget_of_the_initial_state_and_not_the_solver
     surrogate = Surrogate(FIELDS, BOX, DT, operator=Adds(0.25), constraint=ConservedIntegral(FIELDS, "u"))
     frames = torch.stack(list(rollout(Corrected(solver(), surrogate), start(2), 4, conditions(2).after)), 1)
     torch.testing.assert_close(frames.double().mean(-1), torch.full((2, 4, 1), 0.5, dtype=torch.float64), rtol=0, atol=1e-6)
+
+
+def test_soft_budgets_count_from_the_last_frame_and_not_from_the_solvers() -> None:
+    """An integral that decays by exp(-rate dt) a frame: a correction that makes it so has no penalty, one that keeps it has."""
+    rate = 2.0
+    factor = math.exp(-rate * DT)
+    law = Soft(ConservedIntegral(FIELDS, "u", decay="drag"), 1.0)
+    c = conditions(2)
+    c = replace(c, parameters=torch.cat([c.parameters, torch.full((2, 1), rate, dtype=torch.float64)], 1), names=("viscosity", "drag"))
+    draws = AtStep(SeededNoise(0, [0, 1], [0, 0]), 0)
+
+    def counted(gain: float) -> Tensor:
+        hybrid = Corrected(solver(), Surrogate(FIELDS, BOX, DT, operator=Adds(gain), soft=(law,)))
+        with torch.no_grad():
+            made, _ = hybrid(hybrid.begin(start(2), c), c)
+            return hybrid.loss(start(2), made, c, draws)  # the truth is what it makes: the penalty alone is left
+
+    assert float(counted(factor - 1).max()) < 1e-8
+    assert float(counted(0.0).min()) > 1e-4
 
 
 def test_with_a_history_it_sees_the_frames_before_the_solvers() -> None:
