@@ -41,10 +41,10 @@ def row(task: Task, series: Series, climate: Series) -> dict[str, Any]:
     whole = alive.all(1)
     dt = float(task.truth.attrs["dt"])
     out: dict[str, Any] = {
-        "frames": energy.shape[1],
+        "frames": energy.shape[1] - 1,
         "members": energy.shape[0],
         "failed": int((~whole).sum()),
-        "first failure": int(alive.int().sum(1).min()) if not bool(whole.all()) else None,
+        "first failure": int(alive.int().sum(1).min()) - 1 if not bool(whole.all()) else None,
     }
     if not bool(whole.any()):
         return out

@@ -1,10 +1,10 @@
 """Ten thousand steps with and without conservation laws: what the laws were built for, and what they were not.
 
-    python benchmarks/conservation/long.py [--suite long.yaml] [--out runs/conservation] [--only kolmogorov] [--table]
+    python benchmarks/conservation/long.py [--suite long.yaml] [--out runs/conservation] [--only kolmogorov] [--no-costs]
 
 trains the surrogates of the suite (folders under OUT/weights), rolls each variant out into a Zarr folder under OUT/forecasts, measures it
-frame by frame into OUT/series, and writes OUT/results.json, OUT/table.md and a picture a task. Stopped at any moment, the same command
-goes on. The classical solver on the surrogate's own grid runs as long, as the reference of what a run of such length can know.
+frame by frame into OUT/series, and writes OUT/TASK.json, OUT/TASK.md and OUT/TASK.png. Stopped at any moment, the same command goes on;
+what was made under other settings is refused. The classical solver on the surrogate's own grid runs as long, as the reference of what a run of such length can know.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -105,20 +106,24 @@ def variants(task: Task) -> Iterator[tuple[str, Step]]:
 
 
 def measured(task: Task, label: str, step: Step) -> Series:
-    """A rollout, frame by frame; read where it was measured before."""
+    """A rollout, frame by frame, its initial state first; read where it was measured before under the same settings."""
     file = task.out / "series" / task.name / f"{label.replace(' ', '-')}.npz"
+    made_by = sha256(json.dumps(task.entry, sort_keys=True).encode()).hexdigest()
     if file.exists():
         with np.load(file, allow_pickle=False) as stored:
-            return {k: torch.from_numpy(stored[k]) for k in stored.files}
+            if str(stored["made by"]) == made_by:
+                return {k: torch.from_numpy(stored[k]) for k in stored.files if k != "made by"}
     folder = task.out / "forecasts" / task.name / f"{label.replace(' ', '-')}.zarr"
     initial = task.truth.isel({TIME: slice(step.history)})
     began = time.perf_counter()
     simulate(step, initial, task.entry["frames"], out=folder, group=task.entry["group"], chunk=BLOCK, progress=True)
     print(f"{task.name}, {label}: {task.entry['frames']} frames in {time.perf_counter() - began:.0f} s", flush=True)
-    series = series_of(task, open_forecast(folder), conditions_of(initial))
+    conditions = conditions_of(initial)
+    parts = series_of(task, initial.isel({TIME: [-1]}), conditions), series_of(task, open_forecast(folder), conditions)
+    series = {k: torch.cat([p[k] for p in parts], 1) for k in parts[0]}
     file.parent.mkdir(parents=True, exist_ok=True)
     draft = file.with_suffix(f".{os.getpid()}.part.npz")
-    np.savez(draft, **{k: v.numpy() for k, v in series.items()})
+    np.savez(draft, **{"made by": np.array(made_by)}, **{k: v.numpy() for k, v in series.items()})
     os.replace(draft, file)
     return series
 

@@ -94,7 +94,7 @@ def _panel(axis: Any, name: str, series: Series, climate: Series, dt: float, lab
         axis.loglog(shells[1:].numpy(), color=colour)
         axis.loglog(climate["spectrum"].mean((0, 1))[1:].numpy(), color="0.6", ls=":")
     else:
-        time = dt * np.arange(1, series[name].shape[1] + 1)
+        time = dt * np.arange(series[name].shape[1])
         every = max(1, len(time) // 2000)
         axis.plot(time[::every], series[name].nanmean(0)[::every].numpy(), color=colour, lw=0.7, label=label)
         axis.set_xlabel("time", fontsize=8)
