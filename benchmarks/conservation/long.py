@@ -4,7 +4,8 @@
 
 trains the surrogates of the suite (folders under OUT/weights), rolls each variant out into a Zarr folder under OUT/forecasts, measures it
 frame by frame into OUT/series, and writes OUT/TASK.json, OUT/TASK.md and OUT/TASK.png. Stopped at any moment, the same command goes on;
-what was made under other settings is refused. The classical solver on the surrogate's own grid runs as long, as the reference of what a run of such length can know.
+what was made under other settings is refused. The classical solver on the surrogate's own grid runs as long, as the reference of what a
+run of such length can know.
 """
 
 from __future__ import annotations

@@ -111,7 +111,7 @@ def parts_of(
         "laws": [law_of(law, f"model.laws[{i}]") for i, law in enumerate(laws or ())],
         "soft": [soft_of(law, f"model.soft[{i}]") for i, law in enumerate(soft or ())],
         "heads": [part(h, "model.head", "surrogates.heads", given=1) for h in (head if isinstance(head, list) else [head] if head else [])],
-        "strategy": part(strategy, "model.strategy", "surrogates.train.strategies"),
+        "strategy": part(strategy, "model.strategy", "surrogates.train"),
         "target": part(target, "model.target", "surrogates.target") if target else None,
     }
 

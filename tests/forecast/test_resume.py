@@ -28,6 +28,7 @@ from surrogates.forecast import Keep, group, open_forecast
 from surrogates.forecast.blowup import Limits
 from surrogates.forecast.journal import STATES, Journal
 from surrogates.forecast.perturbations import Gaussian
+from surrogates.forecast.surroundings import PerturbedParameters
 from surrogates.forecast.zarr_sink import ZarrSink
 
 
@@ -253,3 +254,16 @@ def test_a_monitor_sees_the_frame_before_the_cut(tmp_path: Path) -> None:
     assert np.array_equal(again["u"].values, whole["u"].values, equal_nan=True)
     assert np.array_equal(again["failed_step"].values, stopped)
     assert "a_jump" in again["failed_reason"].attrs["flag_meanings"].split()
+
+
+def test_another_seed_is_another_run_without_noise_too(tmp_path: Path) -> None:
+    def grow(**change: Any) -> xr.Dataset:
+        drawn = PerturbedParameters({"growth": 0.1})
+        start = initial(1, growth=[1.0])
+        return simulate(Grows(), start, 3, members=2, out=tmp_path / "f", **{"surroundings": drawn, "deterministic": True, **change})
+
+    grow(seed=0)
+    with pytest.raises(FileExistsError, match="differs in seed;"):
+        grow(seed=1)
+    with pytest.raises(FileExistsError, match="differs in deterministic;"):
+        grow(seed=0, deterministic=False)
