@@ -58,7 +58,8 @@ def test_print_config_shows_every_key_and_trains_from_itself(config: Path, tmp_p
 @pytest.mark.parametrize("strategy", ["OneStep", "{class: Pushforward, pushes: 1}", "{class: Unrolled, steps: 2}"])
 def test_every_strategy_is_known_by_its_class(strategy: str, config: Path, tmp_path: Path) -> None:
     config.write_text(config.read_text().replace("model:\n", f"model:\n  strategy: {strategy}\n"))
-    run = main(["--config", str(config), "--out", str(tmp_path / "out"), "--steps", "2", "--data.bundle", "1" if strategy == "OneStep" else "2"])
+    bundle = "1" if strategy == "OneStep" else "2"
+    run = main(["--config", str(config), "--out", str(tmp_path / "out"), "--steps", "2", "--data.bundle", bundle])
     assert run.steps == 2
 
 
