@@ -107,17 +107,17 @@ class DeepEnsemble(nn.Module):
             return made
         if not isinstance(noise, SeededNoise):
             raise TypeError(f"a deep ensemble takes SeededNoise, which tells which member a row is, got a {type(noise).__name__}")
-        whose = torch.tensor(noise.members) % len(self.surrogates)
+        whose, members = torch.tensor(noise.members) % len(self.surrogates), conditions.domain.members
         parts: list[tuple[Tensor, State]] = []
         order: list[Tensor] = []
         for k, surrogate in enumerate(self.surrogates):
             rows = (whose == k).nonzero()[:, 0]
             if len(rows):
-                parts.append(surrogate(_rows(state, rows), conditions.rows(rows), _noise_of(noise, rows.tolist())))
+                parts.append(surrogate(_rows(state, rows, members), _surroundings(conditions, rows), _noise_of(noise, rows.tolist())))
                 order.append(rows)
         back = torch.cat(order).argsort()
         future = torch.cat([made for made, _ in parts])
-        new = {name: _joined([s[name] for _, s in parts], back) for name in parts[0][1]}
+        new = {name: _joined([s[name] for _, s in parts], back, members) for name in parts[0][1]}
         return future[back.to(future.device)], new
 
 
@@ -136,13 +136,28 @@ def _short(surrogate: Surrogate, name: str) -> str:
     return type(value).__name__ if name in ("constraint", "refiner") else str(value)
 
 
-def _rows(state: State, rows: Tensor) -> State:
-    """The state of some rows; what has no rows (the step's number) is everyone's."""
-    return {name: u[rows.to(u.device)] if u.ndim else u for name, u in state.items()}
+def _rows(state: State, rows: Tensor, members: int) -> State:
+    """The state of some rows, each of so many members of the domain; what has no rows (the step's number) is everyone's."""
+    count = len(state["past"])
+    return {name: u[_index(rows, len(u) // count, members).to(u.device)] if u.ndim else u for name, u in state.items()}
 
 
-def _joined(parts: list[Tensor], back: Tensor) -> Tensor:
-    return torch.cat(parts)[back.to(parts[0].device)] if parts[0].ndim else parts[0]
+def _surroundings(conditions: Conditions, rows: Tensor) -> Conditions:
+    """The conditions of some rows: static fields have a row each, all else has one a member of the domain."""
+    static = None if conditions.static is None else conditions.static[rows.to(conditions.static.device)]
+    return replace(replace(conditions, static=None).rows(_index(rows, conditions.domain.members, conditions.domain.members)), static=static)
+
+
+def _index(rows: Tensor, entries: int, members: int) -> Tensor:
+    """Where rows lie in a tensor that has one entry a row, or one a member of the domain: G = B members."""
+    return (rows[:, None] * members + torch.arange(members)).flatten() if entries == members else rows
+
+
+def _joined(parts: list[Tensor], back: Tensor, members: int) -> Tensor:
+    if not parts[0].ndim:
+        return parts[0]
+    whole = torch.cat(parts)
+    return whole[_index(back, len(whole) // len(back), members).to(whole.device)]
 
 
 def _noise_of(noise: SeededNoise, rows: list[int]) -> SeededNoise:

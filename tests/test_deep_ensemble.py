@@ -12,7 +12,7 @@ from surrogates.bench.contenders import ENSEMBLE, Contender
 from surrogates.constraints import ConservedIntegral
 from surrogates.contracts import Conditions, Step
 from surrogates.deep_ensemble import DeepEnsemble
-from surrogates.domains import Box
+from surrogates.domains import Box, Mesh
 from surrogates.fields import Field, Fields
 from surrogates.forecast import simulate
 from surrogates.interchange import to_xarray
@@ -64,6 +64,36 @@ def test_a_member_is_the_forecast_of_its_network(generative: bool) -> None:
         torch.testing.assert_close(whole[row], run(three[m % 3], u[:1], [m])[0], rtol=1e-5, atol=1e-6)
     assert torch.equal(whole[0], whole[3]) != generative  # one deterministic network has one forecast
     assert (whole[0] - whole[1]).abs().max() > 1e-3
+
+
+class Adds(torch.nn.Module):
+    """A network for any mesh: what it adds is the same everywhere."""
+
+    def __init__(self, amount: float) -> None:
+        super().__init__()
+        self.amount = amount
+
+    def forward(self, x: torch.Tensor, domain: object, embedding: torch.Tensor | None = None) -> torch.Tensor:
+        return torch.full_like(x[:, -1:], self.amount)
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+def test_on_meshes_joined_to_one_every_member_keeps_its_own_budget(rows: int) -> None:
+    """A row holds all members of the domain, so references, times and parameters have as many entries a row."""
+    generator = torch.Generator().manual_seed(0)
+    meshes = [Mesh.from_nearest(torch.rand(n, 2, generator=generator, dtype=torch.float64), 3) for n in (9, 12)]
+    whole = Mesh.batch(meshes)
+    law = ConservedIntegral(FIELDS, "u", decay="drag")
+    made = [Surrogate(FIELDS, whole, 0.1, operator=Adds(a), constraint=law) for a in (0.1, 0.2)]
+    u = torch.randn(rows, 1, 1, *whole.shape, generator=generator, dtype=torch.float64) + 1
+    one = torch.ones(2 * rows, dtype=torch.float64)
+    drag = torch.arange(2.0 * rows, dtype=torch.float64)[:, None]
+    where = Conditions(whole, 0 * one, 0.1 * one, drag, ("drag",))
+    noise = SeededNoise(0, [0] * rows, [1, 0, 3][:rows])
+    frames = list(rollout(DeepEnsemble(made), u, 3, where.after, noise))
+    start = whole.integral(u[:, 0])
+    for n, frame in enumerate(frames, start=1):
+        torch.testing.assert_close(whole.integral(frame), start * torch.exp(-drag * 0.1 * n), rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("generative", [False, True])
