@@ -1,14 +1,15 @@
 """When a member has blown up: what a state may not do and still be called a forecast.
 
     not finite     a value is NaN or infinite
-    amplitude      rms(u) > amplitude rms(u_0)
+    amplitude      rms(u) > amplitude rms(u_0)                  a field's own rms, over its channels and space
     minimum, maximum      a value of a field beyond its bound
     budgets        |int u - int u_0| > band int |u_0|                        a field's integral leaves a band around its first
     pile_up        share(u) > max(pile_up share(u_0), share)                 energy at the end of the spectrum
 
 `share(u)` is the part of a channel's variance in the modes above 2/3 of the Nyquist wavenumber along any axis, where a spectrum piles
 up that is not resolved. By default the first two alone are judged: turbulence and weather stay within a factor of a few of their own
-amplitude, and a diverging network crosses 100 long before float32 overflows. Where several limits are crossed at once, the first above
+amplitude, and a diverging network crosses 100 long before float32 overflows. A field that is zero everywhere at the start, as in a run
+from rest, has no scale and so no limit of amplitude: give it a `minimum` and a `maximum`, if it is to have one. Where several limits are crossed at once, the first above
 is the reason. All of it is sums and comparisons over the whole block: nothing waits for the device.
 """
 
@@ -82,10 +83,13 @@ class Limits:
 
     def _crossed(self, frames: Tensor, start: Tensor, fields: Fields, domain: Domain) -> list[Bool[Tensor, "B T"]]:
         """One an entry of `reasons`, "none" aside."""
-        rms = frames.double().flatten(2).square().mean(-1).sqrt()
-        out = [~rms.isfinite()]
+        out = [~frames.isfinite().flatten(2).all(2)]
         if self.amplitude is not None:
-            out.append(rms > self.amplitude * start.double().flatten(1).square().mean(1).sqrt()[:, None])
+            over = torch.zeros_like(out[0])
+            for name in fields.names:
+                now, first = (u[:, :, fields.slice(name)].double().flatten(2).square().mean(2).sqrt() for u in (frames, start[:, None]))
+                over |= (now > self.amplitude * first) & (first > 0)
+            out.append(over)
         out += [(frames[:, :, fields.slice(n)] < v).flatten(2).any(2) for n, v in self.minimum.items()]
         out += [(frames[:, :, fields.slice(n)] > v).flatten(2).any(2) for n, v in self.maximum.items()]
         for name, band in self.budgets.items():
@@ -122,15 +126,3 @@ def _weights(box: Box, device: torch.device) -> tuple[Float[Tensor, " K"], Float
         weight[..., -1] = 1
     weight[(0,) * far.ndim] = 0
     return (weight * (far > 2 / 3)).flatten().to(device), weight.flatten().to(device)
-
-
-REASONS = Limits().reasons
-
-
-def judge(frames: Float[Tensor, "B T C *X"], scale: Float[Tensor, " B"]) -> tuple[Int[Tensor, " B"], Int[Tensor, " B"]]:
-    """What `Limits()` says where only the rms of the initial state is known."""
-    bad = torch.stack([frames.double().flatten(2).square().mean(-1).sqrt() / scale[:, None]])
-    bad = torch.cat([~bad.isfinite(), bad > LIMIT])
-    first = torch.where(bad.any(0).any(1), bad.any(0).int().argmax(1), frames.shape[1])
-    code = (bad.int().argmax(0) + 1) * bad.any(0)
-    return first, code.gather(1, first.clamp(max=frames.shape[1] - 1)[:, None])[:, 0]

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from surrogates.domains import Box
 from surrogates.fields import Field, Fields
-from surrogates.forecast.blowup import REASONS, Limits, judge, tail
+from surrogates.forecast.blowup import Limits, tail
 from surrogates.record import construct, describe
 
 BOX = Box.periodic((24,), 2 * math.pi)
@@ -63,15 +63,37 @@ def test_the_tail_is_the_share_of_the_modes_that_the_two_thirds_rule_cuts() -> N
     assert abs(float(tail(both[None, None, None], plane)) - 3 / 3.5) < 1e-12
 
 
-def test_the_default_is_what_it_was_before() -> None:
-    assert Limits().reasons == REASONS == ("none", "not finite", "amplitude beyond 100 times the initial")
-    u = frames(4)
+def test_the_default_judges_finiteness_and_amplitude() -> None:
+    assert Limits().reasons == ("none", "not finite", "amplitude beyond 100 times the initial")
+    u = frames(5)
     u[1, 2] = torch.inf
     u[2, 4] *= 1e3
     u[3, 0] = torch.nan
-    scale = frames(4, 1)[:, 0].double().flatten(1).square().mean(1).sqrt()
-    for one, other in zip(Limits().judge(u, frames(4, 1)[:, 0], FIELDS, BOX), judge(u, scale), strict=True):
-        assert torch.equal(one, other)
+    u[4, 5, 1, 3] = torch.nan
+    none, broken, large = Limits().reasons
+    assert judged(Limits(), u) == [(6, none), (2, broken), (4, large), (0, broken), (5, broken)]
+
+
+def test_each_field_is_held_to_its_own_amplitude_whatever_the_units_of_the_others() -> None:
+    u, (x,) = frames(2), BOX.grid()
+    start = torch.stack([1e4 + 0 * x, 20 * x.sin()]).float().expand(2, 2, -1)
+    u = start[:, None].repeat(1, 6, 1, 1)
+    u[1, 3:, 1] *= 150
+    first, code = Limits().judge(u, start, FIELDS, BOX)
+    assert first.tolist() == [6, 3] and code.tolist() == [0, 2]
+    wind = Fields.of(Field("wind", "m s-1", components=("u", "v")))  # one field: its channels are judged together
+    first, code = Limits().judge(u[:, :, 1:].repeat(1, 1, 2, 1) * torch.tensor([1.0, 0.001])[:, None], start, wind, BOX)
+    assert first.tolist() == [6, 6]
+
+
+def test_a_field_that_starts_from_rest_is_not_stopped_for_moving() -> None:
+    u, start = frames(2), frames(2, 1)[:, 0]
+    start[:, 1] = 0
+    u[1, 2:, 0] *= 1e3
+    first, code = Limits().judge(u, start, FIELDS, BOX)
+    assert first.tolist() == [6, 2] and code.tolist() == [0, 2]
+    first, code = Limits(maximum={"u": 0.5}).judge(u[:1], start[:1], FIELDS, BOX)
+    assert first.tolist() == [0] and code.tolist() == [3]
 
 
 def test_the_first_limit_of_the_list_is_the_reason_where_several_are_crossed() -> None:
