@@ -73,8 +73,9 @@ class Series:
     def __call__(self, t: Float[Tensor, " G"]) -> Float[Tensor, "G C *X"]:
         """The values at times t, in float64 on the CPU; the result is float32 on the CPU."""
         first, last = float(self.times[0]), float(self.times[-1])
-        slack = 1e-9 * max(abs(first), abs(last), last - first, 1e-300)
-        when = t.double().cpu()
+        when, eps = t.double().cpu(), torch.finfo(torch.float32).eps
+        gap = float(self.times[-1] - self.times[-2]) if len(self.times) > 1 else 0.0
+        slack = 1e-6 * gap + eps * max(abs(first), abs(last))  # clocks that were stored as float32 are that far from the true ones
         if bool(((when < first - slack) | (when > last + slack)).any()):
             raise ValueError(
                 f"{', '.join(self.names)} are known from time {first:g} to {last:g} but asked for at {when.min():g} to {when.max():g}; "
@@ -84,8 +85,8 @@ class Series:
         right = torch.searchsorted(self.times, when).clamp(1, max(1, len(self.times) - 1))
         left = right - 1
         right = right.clamp(max=len(self.times) - 1)
-        gap = (self.times[right] - self.times[left]).clamp_min(torch.finfo(torch.float64).tiny)
-        weight = ((when - self.times[left]) / gap).clamp(0, 1)
+        gaps = (self.times[right] - self.times[left]).clamp_min(torch.finfo(torch.float64).tiny)
+        weight = ((when - self.times[left]) / gaps).clamp(0, 1)
         a, b = self._gather(left), self._gather(right)
         w = weight.to(a.dtype).reshape(-1, *(1,) * (a.ndim - 1))
         return torch.where(w == 0, a, torch.where(w == 1, b, a + w * (b - a)))

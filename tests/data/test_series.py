@@ -60,6 +60,17 @@ def test_a_file_is_read_as_the_dataset_and_known_by_its_path(tmp_path: Path) -> 
     assert held.arguments != Series(dataset() * 2, ["sun"]).arguments
 
 
+@pytest.mark.parametrize("dt", [0.1, 0.2, 0.05, 0.01, 0.3])
+def test_a_clock_in_float32_reaches_its_own_end(dt: float) -> None:
+    for count in (10, 11, 16, 20, 41):
+        times = (np.arange(count) * dt).astype(np.float32)
+        series = Series(xr.Dataset({"a": ("time", times)}, {"time": times}), ["a"])
+        for end in (float(times[-2]) + dt, (count - 1) * dt):
+            assert float(series(torch.tensor([end], dtype=torch.float64))[0, 0]) == pytest.approx(float(times[-1]), rel=1e-6)
+        with pytest.raises(ValueError, match="asked for at"):
+            series(torch.tensor([float(times[-1]) + 1e-3 * dt], dtype=torch.float64))
+
+
 def test_many_frames_are_not_all_held() -> None:
     times = np.arange(200.0)
     long = xr.Dataset({"a": (("time", "x"), times[:, None] * np.ones(2))}, {"time": times})
