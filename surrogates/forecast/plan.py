@@ -120,17 +120,27 @@ class Plan:
         self, rows: Sequence[int], device: torch.device
     ) -> tuple[Float[Tensor, "B H C *X"], Callable[[int], Conditions], Noise | None, list[int]]:
         """Of these rows: the past, the conditions after n frames, the noise, and their trajectories."""
-        count = self.members or 1
-        which, member = torch.tensor(rows) // count, torch.tensor(rows) % count
-        ids = [self.trajectories[i] for i in which.tolist()]
-        noise = SeededNoise(self.seed, ids, member.tolist())
-        conditions = self.conditions.rows(which).to(device)
+        which, member = self._which(rows)
+        at, noise = self._surrounded(rows, device)
         past = self.past[which, member.clamp(max=self.past.shape[1] - 1)].to(device)
-        at = conditions.after if self.surroundings is None else partial(self.surroundings.at, self.surroundings.begin(conditions, noise))
         if self.perturb is not None:
             past = self.perturb(past, at(0), noise)
         draws: Noise = Later(noise, self.before) if self.before else noise
-        return past[:, -self.step.history :], at, None if self.deterministic else draws, ids
+        return past[:, -self.step.history :], at, None if self.deterministic else draws, list(noise.trajectories)
+
+    def _which(self, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """The numbers of the trajectories and of the members of these rows."""
+        count = self.members or 1
+        return torch.tensor(rows) // count, torch.tensor(rows) % count
+
+    def _surrounded(self, rows: Sequence[int], device: torch.device) -> tuple[Callable[[int], Conditions], SeededNoise]:
+        """Of these rows: the conditions after n frames, and the noise."""
+        which, member = self._which(rows)
+        noise = SeededNoise(self.seed, [self.trajectories[i] for i in which.tolist()], member.tolist())
+        conditions = self.conditions.rows(which).to(device)
+        if self.surroundings is None:
+            return conditions.after, noise
+        return partial(self.surroundings.at, self.surroundings.begin(conditions, noise)), noise
 
     def first(self, rows: Sequence[int], device: torch.device) -> State:
         """The state that these rows start from. Raises ValueError for conditions that the step was not made for."""
@@ -142,7 +152,7 @@ class Plan:
         now, dt, bundle = float(self.conditions.time[0]), float(self.conditions.dt[0]), self.step.bundle
         if self.surroundings is None:
             return [now + dt * n for n in range(1, self.frames + 1)]
-        at = self.begin([0], torch.device("cpu"))[1]
+        at, _ = self._surrounded([0], torch.device("cpu"))
         times: list[float] = []
         for n in range(0, self.frames, bundle):
             c = at(n)
