@@ -112,7 +112,7 @@ def measured(task: Task, label: str, step: Step) -> Series:
     made_by = sha256(json.dumps(task.entry, sort_keys=True).encode()).hexdigest()
     if file.exists():
         with np.load(file, allow_pickle=False) as stored:
-            if str(stored["made by"]) == made_by:
+            if "made by" in stored.files and str(stored["made by"]) == made_by:
                 return {k: torch.from_numpy(stored[k]) for k in stored.files if k != "made by"}
     folder = task.out / "forecasts" / task.name / f"{label.replace(' ', '-')}.zarr"
     initial = task.truth.isel({TIME: slice(step.history)})

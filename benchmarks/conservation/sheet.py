@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from physics import Series
 
 from surrogates.bench.style import ENSEMBLES, GUESSES, ORANGES, drawing
@@ -85,8 +84,8 @@ def picture(task: Task, found: Mapping[str, Series], climate: Series, path: Path
 
 def _panel(axis: Any, name: str, series: Series, climate: Series, dt: float, label: str, colour: str) -> None:
     if name == "pdf":
-        both = torch.cat([climate["energy"].flatten(), series["energy"][series["energy"].isfinite()]])
-        edges = np.linspace(float(both.quantile(0.001)), float(both.quantile(0.999)), 60)
+        low, high = (float(q) for q in climate["energy"].aminmax())
+        edges = np.linspace(low - 0.5 * (high - low), high + 0.5 * (high - low), 60)
         axis.hist(series["energy"].numpy().ravel(), edges, density=True, histtype="step", color=colour)
         axis.hist(climate["energy"].numpy().ravel(), edges, density=True, color="0.85", zorder=0)
     elif name == "spectrum":
@@ -98,6 +97,10 @@ def _panel(axis: Any, name: str, series: Series, climate: Series, dt: float, lab
         every = max(1, len(time) // 2000)
         axis.plot(time[::every], series[name].nanmean(0)[::every].numpy(), color=colour, lw=0.7, label=label)
         axis.set_xlabel("time", fontsize=8)
+        if name in ("energy", "mean flow x"):  # what blows up leaves the picture
+            low, high = (float(q) for q in climate[name].aminmax())
+            margin = max(high - low, 0.02)
+            axis.set_ylim(low - margin, high + margin)
         if name == "divergence":
             axis.set_yscale("log")
 
@@ -112,7 +115,8 @@ def _states(task: Task, found: Mapping[str, Series], axes: Any) -> None:
     for axis, (label, frame) in zip(axes, frames.items(), strict=False):
         axis.set_title(label, loc="left", fontsize=8)
         if frame is not None:
-            u, domain = from_xarray(frame)[0], domain_of(frame)
+            u, domain = from_xarray(frame), domain_of(frame)
+            u = next((v for v in u if bool(v.isfinite().all())), u[0])
             flat = hasattr(domain, "vorticity") and fields_of(frame).count == 2
             shown = domain.vorticity(u)[0, 0].T if flat else u[0, 0]
             limit = limit or (float(shown.min()), float(shown.max()))
