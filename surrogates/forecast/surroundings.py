@@ -23,7 +23,7 @@ from torch import Tensor
 from surrogates.contracts import Conditions
 from surrogates.data.series import Series, function_identity, identity_of, opened, values_of
 from surrogates.forecast.perturbations import ALL_BUT_THE_FIRST, STEP, Members
-from surrogates.interchange import FORCINGS, STATIC, TRAJECTORY, declared, domain_of
+from surrogates.interchange import FORCINGS, STATIC, declared, domain_of, trajectories_of
 from surrogates.noise import SeededNoise
 from surrogates.record import recorded
 
@@ -47,8 +47,9 @@ class Surroundings(Protocol):
 class Given:
     """Surroundings that are told: each a function of time, a `Series` of a file, a `Nested` area, or for `parameters` also a number.
 
-    `static` is a tensor (B or 1, Cs, *X), or names of variables without time in `source`. `dt` is a number, one a frame, or a function of
-    the number of frames made. Raises ValueError for a dt that is not positive or runs out, and for static fields of other rows.
+    `static` is a tensor (1, Cs, *X) for all, (B, Cs, *X) with a row for each of `trajectories` (ids; by default 0, 1, ...), or names of
+    variables without time in `source`. `dt` is a number, one a frame, or a function of the number of frames made. Raises ValueError for a
+    dt that is not positive or runs out, and for a trajectory that the static fields lack.
     """
 
     def __init__(
@@ -60,11 +61,15 @@ class Given:
         *,
         dt: float | Sequence[float] | Callable[[int], float] | None = None,
         source: Any = None,
+        trajectories: Sequence[int] | None = None,
     ) -> None:
         self.forcing, self.boundary, self.parameters, self.dt = forcing, boundary, dict(parameters or {}), dt
         if static is not None and not isinstance(static, Tensor) and source is None:
             raise ValueError(f"static fields {list(static)} are named but there is no source to read them from; pass source=")
         self.static = static
+        self._ids = list(range(len(static))) if isinstance(static, Tensor) and trajectories is None else list(trajectories or ())
+        if isinstance(static, Tensor) and len(static) > 1 and len(self._ids) != len(static):
+            raise ValueError(f"the static fields have {len(static)} rows but there are {len(self._ids)} trajectories; give one for each")
         self.dataset = None if source is None else opened(source)
         self.arguments = {
             "forcing": None if forcing is None else function_identity(forcing),
@@ -73,6 +78,7 @@ class Given:
             "parameters": {k: v if isinstance(v, int | float) else function_identity(v) for k, v in self.parameters.items()},
             "dt": function_identity(dt) if callable(dt) else dt,
             "source": None if source is None else identity_of(source),
+            **({} if trajectories is None else {"trajectories": self._ids}),
         }
         self._clock = Clock(dt) if dt is not None else None
 
@@ -85,10 +91,7 @@ class Given:
         )
         out = replace(conditions, forcing=forcing, boundary=boundary)
         if self.static is not None:
-            static = self.static if isinstance(self.static, Tensor) else self._read(noise.trajectories)
-            rows = len(noise.trajectories)
-            if static.shape[0] not in (1, rows):
-                raise ValueError(f"the static fields have {static.shape[0]} rows but the group has {rows}; give one for all, or a source")
+            static, rows = self._static(noise.trajectories), len(noise.trajectories)
             dtype = like.dtype if like.dtype.is_floating_point and like.numel() else torch.float32
             out = replace(out, static=static.expand(rows, *static.shape[1:]).to(like.device, dtype))
         return self._with_parameters(out)
@@ -108,12 +111,20 @@ class Given:
             out = with_parameter(out, name, column.reshape(-1))
         return out
 
-    def _read(self, trajectories: Sequence[int]) -> Tensor:
-        assert self.dataset is not None and self.static is not None and not isinstance(self.static, Tensor)
-        values = values_of(self.dataset, list(self.static))
+    def _static(self, trajectories: Sequence[int]) -> Tensor:
+        """One row for all of these trajectories, or one for each."""
+        assert self.static is not None
+        if isinstance(self.static, Tensor):
+            values, ids = self.static, self._ids
+        else:
+            assert self.dataset is not None
+            values = values_of(self.dataset, list(self.static))
+            ids = trajectories_of(self.dataset) if len(values) > 1 else []
         if len(values) == 1:
             return values
-        ids = [int(v) for v in self.dataset[TRAJECTORY].values]
+        missing = sorted(set(trajectories) - set(ids))
+        if missing:
+            raise ValueError(f"the static fields have no trajectories {missing}; they have {ids}: pass trajectories=, or one row for all")
         return values[[ids.index(i) for i in trajectories]]
 
 

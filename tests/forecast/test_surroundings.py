@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
-from forecast.steps import U
+from forecast.steps import U, Walk, initial
 from torch import Tensor
 
-from surrogates.contracts import Conditions, Domain
+from surrogates import simulate
+from surrogates import simulate
+from surrogates.contracts import Conditions, Domain, Noise
 from surrogates.data.series import Series
 from surrogates.domains import Box
 from surrogates.forecast.perturbations import Members
@@ -102,6 +104,20 @@ def test_files_give_each_row_its_own_and_static_fields_too() -> None:
     assert last.forcing is not None and last.forcing(last.time)[:, 0, 0].tolist() == [2.0] * 3  # rows of rows: an ensemble repeats them
 
 
+@pytest.mark.parametrize("group", [1, 2, 4])
+def test_static_rows_of_a_tensor_go_by_trajectory(group: int) -> None:
+    class Rises(Walk):
+        def frame(self, u: Tensor, n: int, conditions: Conditions, noise: Noise | None) -> Tensor:
+            assert conditions.static is not None
+            return 0 * u + conditions.static
+
+    start = initial()
+    ids = start["trajectory"].values.tolist()
+    heights = torch.arange(float(len(ids))).reshape(-1, 1, 1).expand(-1, 1, 8)
+    forecast = simulate(Rises(), start, 2, members=2, group=group, surroundings=Given(static=heights.flip(0), trajectories=ids[::-1]))
+    assert forecast["u"].values[:, :, 0, 0].tolist() == [[float(n)] * 2 for n in range(len(ids))]
+
+
 def test_perturbed_parameters_are_held_keyed_and_paired() -> None:
     perturbed = PerturbedParameters({"a": 0.2}, {"b": 1.0}, members=Members(paired=True))
     c = conditions(5, a=3.0, b=0.0, c=9.0)
@@ -137,8 +153,10 @@ def test_bad_surroundings_are_named() -> None:
         Given(dt=[0.1]).at(conditions(), 2)
     with pytest.raises(ValueError, match="no source to read them from"):
         Given(static=["height"])
-    with pytest.raises(ValueError, match="have 3 rows but the group has 2"):
+    with pytest.raises(ValueError, match=r"no trajectories \[5, 6\]; they have \[0, 1, 2\]"):
         Given(static=torch.zeros(3, 1, 16)).begin(conditions(), noise())
+    with pytest.raises(ValueError, match="3 rows but there are 2 trajectories"):
+        Given(static=torch.zeros(3, 1, 16), trajectories=[5, 6])
     with pytest.raises(KeyError, match="parameter 'q'"):
         PerturbedParameters({"q": 0.1}).begin(conditions(), noise())
     with pytest.raises(ValueError, match="perturbed and prescribed"):
