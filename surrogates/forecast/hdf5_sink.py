@@ -129,15 +129,17 @@ def _preallocate(f: h5py.File, name: str, v: xr.Variable) -> None:
 
 
 def _fingerprint(path: Path) -> dict[str, Any]:
+    if not written_here(path):
+        raise FileExistsError(f"{path} exists and is no forecast of ours; choose another output file")
     with h5py.File(path) as f:
-        if FINGERPRINT not in f.attrs:
-            raise FileExistsError(f"{path} exists and is no forecast of ours; choose another output file")
         found: dict[str, Any] = json.loads(f.attrs[FINGERPRINT])
     return found
 
 
 def written_here(path: Path) -> bool:
-    """Whether a file is a forecast."""
+    """Whether a file is a forecast; one that is not HDF5, as an old NetCDF file, is none."""
+    if not h5py.is_hdf5(path):
+        return False
     with h5py.File(path) as f:
         return FINGERPRINT in f.attrs
 
@@ -146,9 +148,9 @@ def open_hdf5(path: Path) -> xr.Dataset:
     """Lazily, through h5py and dask. Raises ValueError where the file is no forecast."""
     import dask.array
 
-    f = h5py.File(path)
-    if FINGERPRINT not in f.attrs:
+    if not written_here(path):
         raise ValueError(f"{path} is not a forecast of ours; `surrogates rollout --out {path.name}` writes one")
+    f = h5py.File(path)
     named = str(f.attrs[COORDINATES]).split()
     variables: dict[str, Any] = {}
     for name, array in f.items():

@@ -16,6 +16,7 @@ from forecast.steps import Grows, Interrupted, Rotates, Walk, initial
 from surrogates import simulate
 from surrogates.domains import Mesh
 from surrogates.forecast import Keep, open_forecast
+from surrogates.forecast.reading import is_forecast
 from surrogates.interchange import domain_of, to_xarray
 
 
@@ -87,3 +88,13 @@ def test_what_is_not_this_run_is_refused_and_left_alone(tmp_path: Path) -> None:
     os.truncate(tmp_path / "g.h5.part", 1000)
     with pytest.raises(ValueError, match="is damaged: 1000 bytes of"):
         run(tmp_path / "g.h5")
+
+
+def test_a_file_that_is_not_hdf5_is_no_forecast(tmp_path: Path) -> None:
+    old = tmp_path / "old.nc"
+    old.write_bytes(b"CDF\x01" + bytes(100))  # how NetCDF-3 begins
+    assert not is_forecast(old)
+    with pytest.raises(ValueError, match="is not a forecast of ours"):
+        open_forecast(old)
+    with pytest.raises(FileExistsError, match="no forecast of ours"):
+        run(old)
