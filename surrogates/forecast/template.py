@@ -8,16 +8,19 @@ from typing import Any
 import numpy as np
 import torch
 import xarray as xr
+from numpy.typing import NDArray
 
 import surrogates
 from surrogates.forecast.identity import known
 from surrogates.forecast.keep import Keep
-from surrogates.forecast.plan import Plan
+from surrogates.forecast.plan import BEFORE, Plan
 from surrogates.forecast.sinks import FAILED_REASON, FAILED_STEP
 from surrogates.interchange import LEAD, MEMBER, STATIC, TIME, TRAJECTORY, declared, parameters_of
 
 CARRIED = ("dataset", "split", "checksum", "lyapunov_time", "turnover_time", "scored_time")
 KEEP, STEP_DT, MADE = "keep", "step_dt", "frames_made"
+FROM = "initial_time"
+"""Attribute: the time of the first initial state, from which lead times count, also where a forecast goes on from another."""
 
 
 def template_of(plan: Plan, initial: xr.Dataset) -> xr.Dataset:
@@ -30,16 +33,15 @@ def template_of(plan: Plan, initial: xr.Dataset) -> xr.Dataset:
     codes = {"flag_values": list(range(len(plan.reasons))), "flag_meanings": " ".join(r.replace(" ", "_") for r in plan.reasons)}
     data[FAILED_STEP] = (lead, np.full(sizes, -1), {"long_name": "frames made before the member blew up or was stopped; -1 if it was not"})
     data[FAILED_REASON] = (lead, np.zeros(sizes, np.int64), {"long_name": "why the member stopped", **codes})
-    return xr.Dataset(data, _coordinates(plan, initial), _attributes(plan, initial))
+    times = np.array(plan.times())
+    return xr.Dataset(data, _coordinates(plan, initial, times[plan.keep.every - 1 :: plan.keep.every]), _attributes(plan, initial, times))
 
 
-def _coordinates(plan: Plan, initial: xr.Dataset) -> dict[str, Any]:
-    times = np.array(plan.times()[plan.keep.every - 1 :: plan.keep.every])
-    start = float(plan.conditions.time[0])
+def _coordinates(plan: Plan, initial: xr.Dataset, times: NDArray[np.float64]) -> dict[str, Any]:
     coords: dict[str, Any] = {
         TRAJECTORY: (TRAJECTORY, np.array(plan.trajectories, np.int64), {"long_name": "trajectory", "cf_role": "trajectory_id"}),
         TIME: (TIME, times, {"long_name": "time", "units": "1", "axis": "T"}),
-        LEAD: (TIME, times - start, {"long_name": "time since the initial state", "units": "1"}),
+        LEAD: (TIME, times - _first(plan, initial), {"long_name": "time since the first initial state", "units": "1"}),
     }
     if plan.members is not None:
         coords[MEMBER] = (MEMBER, np.arange(plan.members), {"standard_name": "realization"})
@@ -50,19 +52,38 @@ def _coordinates(plan: Plan, initial: xr.Dataset) -> dict[str, Any]:
     return coords | {k: (TRAJECTORY, v.expand(count).numpy(), {"role": "parameter"}) for k, v in parameters_of(initial).items()}
 
 
-def _attributes(plan: Plan, initial: xr.Dataset) -> dict[str, Any]:
-    dt = float(plan.conditions.dt[0])
+def _attributes(plan: Plan, initial: xr.Dataset, times: NDArray[np.float64]) -> dict[str, Any]:
+    dt = _step(plan, times)
     out: dict[str, Any] = {k: initial.attrs[k] for k in CARRIED if k in initial.attrs}
     out |= {"surrogates_version": surrogates.__version__, "torch_version": str(torch.__version__), "seed": plan.seed, "group": plan.group}
     made = plan.before + plan.frames // plan.keep.every * plan.keep.every
-    out |= {"dt": dt * plan.keep.every, "step": type(plan.step).__name__, MADE: made, **plan.selection.attrs()}
+    out |= {"step": type(plan.step).__name__, MADE: made, FROM: _first(plan, initial), **plan.selection.attrs()}
+    if dt is not None:
+        out["dt"] = dt * plan.keep.every
     if static_variables(initial) and not plan.selection.points:
         out[STATIC] = initial.attrs[STATIC]
-    if plan.keep.every > 1:
+    if dt is not None and plan.keep.every > 1:
         out[STEP_DT] = dt
     if plan.keep != Keep():
         out[KEEP] = json.dumps(known(plan.keep))
     return out
+
+
+def _first(plan: Plan, initial: xr.Dataset) -> float:
+    """When the first forecast began, of which this one may be a continuation."""
+    here = float(plan.conditions.time[0])
+    return float(initial.attrs.get(FROM, here)) if BEFORE in initial.attrs else here
+
+
+def _step(plan: Plan, times: NDArray[np.float64]) -> float | None:
+    """From each frame to the next, by their times; None where it varies."""
+    start = float(plan.conditions.time[0])
+    steps = np.diff(times, prepend=start)
+    rounding = 1e-6 * abs(steps[0]) + 8 * np.finfo(np.float64).eps * np.abs(times).max()
+    if np.abs(steps - steps[0]).max() > rounding:
+        return None
+    told = float(plan.conditions.dt[0])
+    return told if abs(told - steps[0]) <= rounding else float((times[-1] - start) / len(times))
 
 
 def static_variables(initial: xr.Dataset) -> dict[str, xr.DataArray]:

@@ -8,13 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray as xr
-from forecast.steps import Grows, Threes, Walk, initial
+from forecast.steps import Grows, Interrupted, Threes, Walk, initial
 from torch import Tensor
 
 from surrogates import simulate
 from surrogates.contracts import Conditions, Noise
 from surrogates.fields import Field, Fields
 from surrogates.forecast import Keep, continue_from, open_forecast
+from surrogates.forecast.reading import is_forecast
+from surrogates.forecast.surroundings import Given
 from surrogates.interchange import declare
 
 
@@ -81,3 +83,42 @@ def test_static_fields_go_with_a_forecast_that_is_continued(tmp_path: Path, name
     start["terrain"].attrs["units"] = "m"
     with pytest.raises(FileExistsError, match="differs in initial state"):
         run(start, 6, Rises(), members=2, out=tmp_path / name)
+
+
+def test_dt_is_that_of_the_frames_and_is_asked_for_where_it_varies(tmp_path: Path) -> None:
+    assert initial().attrs["dt"] == 0.5
+    first = run(initial(), 4, surroundings=Given(dt=0.1), out=tmp_path / "f")
+    assert first.attrs["dt"] == pytest.approx(0.1, abs=1e-12)
+    assert run(initial(), 4, surroundings=Given(dt=0.1), keep=Keep(every=2)).attrs["dt"] == pytest.approx(0.2, abs=1e-12)
+    assert run(initial(), 4, surroundings=Given()).attrs["dt"] == 0.5
+    np.testing.assert_allclose(run(continue_from(tmp_path / "f"), 2)["time"], [2.5, 2.6])
+    varied = run(initial(), 4, surroundings=Given(dt=[0.1, 0.1, 0.2, 0.2]), out=tmp_path / "g")
+    assert "dt" not in varied.attrs
+    with pytest.raises(ValueError, match=r"not all of one length; say which to go on by: continue_from\(path, dt=...\)"):
+        continue_from(tmp_path / "g")
+    np.testing.assert_allclose(run(continue_from(tmp_path / "g", dt=0.2), 2)["time"], [2.8, 3.0])
+
+
+def test_lead_times_count_from_the_first_initial_state(tmp_path: Path) -> None:
+    run(initial(), 4, out=tmp_path / "f.zarr")
+    run(continue_from(tmp_path / "f.zarr"), 2, out=tmp_path / "g.h5")
+    third = run(continue_from(tmp_path / "g.h5"), 2)
+    assert third["lead_time"].values.tolist() == [3.5, 4.0] and third["time"].values.tolist() == [5.5, 6.0]
+    assert run(open_forecast(tmp_path / "g.h5").drop_vars("lead_time"), 1)["lead_time"].values.tolist() == [0.5]
+
+
+@pytest.mark.parametrize("name", ["f.zarr", "f.h5"])
+def test_a_run_that_was_cut_is_not_continued_but_finished(tmp_path: Path, name: str) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        run(initial(), 9, Interrupted(Walk(), 5), group=1, out=tmp_path / name)
+    assert is_forecast(tmp_path / name)
+    with pytest.raises(ValueError, match="command that writes it goes on where it was cut"):
+        continue_from(tmp_path / name)
+    run(initial(), 9, group=1, out=tmp_path / name)
+    assert continue_from(tmp_path / name)["time"].values.tolist() == [6.5]
+
+
+def test_rounded_frames_are_continued_with_a_warning(tmp_path: Path) -> None:
+    run(initial(), 4, out=tmp_path / "f", keep=Keep(dtype="float16"))
+    with pytest.warns(UserWarning, match="keeps float16"):
+        continue_from(tmp_path / "f")
