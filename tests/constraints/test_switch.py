@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,7 +13,17 @@ import torch
 import xarray as xr
 from torch import Tensor, nn
 
-from surrogates.constraints import Alternating, Clipped, ConservedIntegral, InOrder, StraightThrough, constrained
+from surrogates.constraints import (
+    Alternating,
+    Clipped,
+    ConservedIntegral,
+    EnergyBand,
+    Function,
+    GaussNewton,
+    InOrder,
+    StraightThrough,
+    constrained,
+)
 from surrogates.constraints.report import defects
 from surrogates.contracts import Conditions, Constraint, Domain
 from surrogates.deep_ensemble import DeepEnsemble
@@ -17,7 +31,7 @@ from surrogates.domains import Box
 from surrogates.fields import Field, Fields
 from surrogates.forecast import simulate
 from surrogates.forecast.commands import rollout
-from surrogates.forecast.identity import identity
+from surrogates.forecast.identity import identity, portrait
 from surrogates.interchange import to_xarray
 from surrogates.metrics.laws import LawDefects
 from surrogates.operators import ConvNet
@@ -170,3 +184,27 @@ def test_the_command_runs_without_laws_into_another_folder(tmp_path: Path) -> No
         rollout(**given, out=str(tmp_path / "with.zarr"), constraints="none")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="no law 'mass'"):
         rollout(**given, out=str(tmp_path / "x.zarr"), constraints="mass")  # type: ignore[arg-type]
+
+
+def test_the_fingerprint_tells_every_law_beside_one_that_cannot_be_written_down() -> None:
+    def one(factor: float, upper: float = 1.0, power: int = 1) -> str:
+        newton = GaussNewton(
+            FIELDS, (Function(lambda u, conditions: factor * u[:, :1].flatten(1).mean(1, keepdim=True) ** power),), move=("dye",)
+        )
+        return json.dumps(identity(surrogate(InOrder((EnergyBand(FIELDS, "dye", upper=upper), newton))))["step"])
+
+    assert one(1.0) == one(1.0)
+    assert len({one(1.0), one(2.0), one(1.0, upper=5.0), one(1.0, power=2)}) == 4
+    sine, cosine = (Function(f) for f in (lambda u, c: u.sin(), lambda u, c: u.cos()))
+    assert portrait(sine) != portrait(cosine)
+
+
+def test_portraits_are_the_same_in_every_process() -> None:
+    script = (
+        "from surrogates.forecast.identity import portrait\n"
+        "f = lambda u: [v for v in (lambda w: w + 1, {1: 2}) if v in {'a', 'b', 'c'}]\n"
+        "print(portrait({'f': f}))"
+    )
+    environments = ({**os.environ, "PYTHONHASHSEED": seed} for seed in ("1", "2"))
+    first, second = (subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=e) for e in environments)
+    assert first.returncode == 0 and "code" in first.stdout and first.stdout == second.stdout
