@@ -20,9 +20,15 @@ from torch import Tensor
 from surrogates.contracts import Conditions, Constraint, Domain
 from surrogates.record import recorded
 
+ROUNDS = 4
+"""Projections of a frame whose budget depends on it, after the first: each makes the defect smaller by about dt times a rate."""
+
 
 class Law(Constraint, Protocol):
-    """A Constraint that says how many references R it keeps, so that several can share one tensor."""
+    """A Constraint that says how many references R it keeps, so that several can share one tensor.
+
+    One whose `advance` depends on u has `follows = True`: its budget is that of the frames that are returned.
+    """
 
     references: int
 
@@ -40,7 +46,7 @@ class Laws(ABC):
         if len(names) != len(laws) or len(set(names)) != len(names):
             raise ValueError(f"names are {names} but there are {len(laws)} laws, each with a name of its own")
         self.laws, self.names = tuple(laws), names
-        self.references = sum(law.references for law in laws)
+        self.references, self.follows = sum(law.references for law in laws), any(follows(law) for law in laws)
 
     def reference(self, u: Float[Tensor, "B C *X"], conditions: Conditions) -> Float[Tensor, "G R"]:
         return torch.cat([law.reference(u, conditions) for law in self.laws], dim=1)
@@ -146,12 +152,29 @@ def over_bundle(
     conditions: Conditions,
     past: Float[Tensor, "B H C *X"] | None = None,
 ) -> tuple[Float[Tensor, "B T C *X"], Float[Tensor, "G R"]]:
-    """The frames of a bundle under a law, each by the reference that has come to it, and the reference behind the last."""
+    """The frames of a bundle under a law, each by the reference that has come to it, and the reference behind the last.
+
+    The budget of a law that follows the field is read off the frame as it is returned, not as it came: the frame and its budget are found
+    in turns, a fixed number of them, and what is kept is the budget of the frame that is returned. What of the defect the turns leave is
+    made good by the next step.
+    """
     frames = []
     for j, u in enumerate(future.unbind(1)):
-        reference = law.advance(reference, u, conditions.after(j))
-        frames.append(law(u, reference, conditions.after(j + 1), past))
+        here, there = conditions.after(j), conditions.after(j + 1)
+        moved = law.advance(reference, u, here)
+        frame = law(u, moved, there, past)
+        if follows(law):
+            for _ in range(ROUNDS):
+                frame = law(frame, law.advance(reference, frame, here), there, past)
+            moved = law.advance(reference, frame, here)
+        reference = moved
+        frames.append(frame)
     return torch.stack(frames, 1), reference
+
+
+def follows(law: Constraint) -> bool:
+    """Whether the budgets of a law depend on the frames, so that they are known only where every frame is."""
+    return bool(getattr(law, "follows", False))
 
 
 def bundle_defects(

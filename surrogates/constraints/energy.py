@@ -106,7 +106,8 @@ class EnergyBudget(_QuadraticLaw):
     """Q follows dQ/dt = <f . (-laplacian)^p u> - 2 nu Q_(p+1) - 2 mu Q, for the names of the parameters nu and mu.
 
     `forced` takes f from `conditions.forcing`, in the units of du/dt. Without viscosity, drag and forcing Q stays. `advance` reads input
-    and dissipation off the last frame and the one at the end of its step, as they came. Raises as EnergyBand and ConservedIntegral do.
+    and dissipation off the last frame and the one at the end of its step, in a rollout as they are returned. Raises as EnergyBand and
+    ConservedIntegral do.
     """
 
     references = 3
@@ -123,6 +124,7 @@ class EnergyBudget(_QuadraticLaw):
     ) -> None:
         super().__init__(fields, field, order)
         self.viscosity, self.drag, self.forced = viscosity, drag, forced
+        self.follows = forced or viscosity is not None
 
     def reference(self, u: Float[Tensor, "B C *X"], conditions: Conditions) -> Float[Tensor, "G 3"]:
         """Q, its input and its rate of decay, float64."""

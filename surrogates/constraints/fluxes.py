@@ -73,7 +73,7 @@ class OpenIntegral(ConservedIntegral):
         super().__init__(fields, field, decay=decay, forced=forced)
         if fields[velocity].levels or not fields[velocity].components:
             raise ValueError(f"{velocity!r} must be a vector without levels, such as Field({velocity!r}, components=('x', 'y'))")
-        self.velocity, self.given = Channels.of(fields, velocity), given
+        self.velocity, self.given, self.follows = Channels.of(fields, velocity), given, not given
         self.kept = self.channels.size
         self.references = self.kept if given else 2 * self.kept
 

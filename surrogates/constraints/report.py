@@ -2,7 +2,8 @@
 
     left = defects(forecast, surrogate.constraint, initial)       left["DivergenceFree-velocity"]: (trajectory, [member,] time)
 
-The budgets are those of the initial state, moved on from frame to frame as in the rollout itself. A law that was projected onto is left
+The budgets are those of the initial state, moved on from frame to frame as in the rollout itself; those that depend on the field need every
+frame. A law that was projected onto is left
 with rounding, float32's where the forecast was stored so; that says the projection works, and nothing about the forecast.
 """
 
@@ -16,7 +17,7 @@ import xarray as xr
 from jaxtyping import Float
 from torch import Tensor
 
-from surrogates.constraints.compose import remaining
+from surrogates.constraints.compose import follows, law_names, remaining
 from surrogates.contracts import Conditions, Constraint
 from surrogates.interchange import MEMBER, TIME, TRAJECTORY, conditions_of, domain_of, fields_of, from_xarray
 
@@ -28,7 +29,8 @@ def defects(forecast: xr.Dataset, law: Constraint, initial: xr.Dataset | None = 
     """The largest |defect| of each law by name, (trajectory, [member,] time), dimensionless, float64; NaN in frames that are not finite.
 
     `initial` holds the state that the forecast began from, its last time; laws that remember nothing need none. Raises ValueError where
-    it is missing, and where its trajectories or the frames' times do not belong to the forecast.
+    it is missing, where its trajectories or the frames' times do not belong to the forecast, and where frames that budgets
+    depend on were left out.
     """
     fields, start = fields_of(forecast), _start(forecast, initial)
     alone = MEMBER not in forecast.dims
@@ -56,6 +58,10 @@ def _follow(
     steps = np.rint(counts).astype(int)
     if (np.abs(counts - steps) > 1e-4).any() or (steps < 1).any():
         raise ValueError(f"the frames do not follow the initial state by multiples of dt = {dt:g}: {here[TIME].values[:3]}...")
+    if follows(law) and (steps > 1).any():
+        raise ValueError(
+            f"the budget of {', '.join(law_names(law))} depends on every frame but some were not kept; keep them all (every=1)"
+        )
     reference: Tensor | None = None if known is None else law.reference(known, conditions)
     size = max(1, CHUNK // (len(conditions.time) * fields.count * domain_of(here).measure.numel()))
     found: list[dict[str, Tensor]] = []

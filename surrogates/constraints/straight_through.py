@@ -9,7 +9,7 @@ from __future__ import annotations
 from jaxtyping import Float
 from torch import Tensor
 
-from surrogates.constraints.compose import Law
+from surrogates.constraints.compose import Law, follows
 from surrogates.contracts import Conditions
 from surrogates.record import recorded
 
@@ -19,7 +19,7 @@ class StraightThrough:
     """`law`, but for its gradient."""
 
     def __init__(self, law: Law) -> None:
-        self.law, self.references = law, law.references
+        self.law, self.references, self.follows = law, law.references, follows(law)
 
     def reference(self, u: Float[Tensor, "B C *X"], conditions: Conditions) -> Float[Tensor, "G R"]:
         return self.law.reference(u, conditions)
