@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from surrogates.contracts import Conditions, State
+from surrogates.forecast.monitor import Monitor
 from surrogates.forecast.plan import Plan, device_of, shared
 from surrogates.forecast.sinks import FAILED_REASON, FAILED_STEP, Sink
 from surrogates.rollout import begin, bundles
@@ -59,7 +60,7 @@ def run_group(plan: Plan, group: int, sink: Sink, report: Report) -> None:
             continue
         frames = min(count, plan.frames - done)
         block = torch.cat(held, 1)[:, :frames]
-        record.take(block, done, at(done))
+        record.take(block, done, at)
         done, held, count = done + frames, [], 0
         record.mark(done, after)
         report(Portion(group, len(rows), frames, done, calls, record.gone, block[: len(rows), -1], _defect(plan, block, after, at(done))))
@@ -72,11 +73,12 @@ class Record:
     """What becomes of the frames of one group. `rows` are the first of the block's; the rest is padding."""
 
     def __init__(self, plan: Plan, group: int, sink: Sink, past: Float[Tensor, "B H C *X"], trajectories: list[int]) -> None:
-        self.plan, self.group, self.sink, self.trajectories = plan, group, sink, trajectories
+        self.plan, self.group, self.sink = plan, group, sink
         self.rows = plan.rows(group)
+        self.trajectories = trajectories[: len(self.rows)]
         self.failed = {k: v[self.rows].clone() for k, v in plan.failed.items()}
         self.into, self.of, self.fields = shared(plan)
-        self.start = past[:, -1, self.into]
+        self.start = past[: len(self.rows), -1, self.into]
         self.last = self.start
         self.held: Mapping[str, Tensor] = {}
         self.waiting: list[dict[str, Tensor]] = []
@@ -91,22 +93,32 @@ class Record:
     def over(self) -> bool:
         return self.done >= self.plan.frames
 
-    def take(self, block: Float[Tensor, "B T C *X"], made: int, conditions: Conditions) -> None:
-        """Judge, thin and hold a block that begins after `made` frames."""
+    def take(self, block: Float[Tensor, "B T C *X"], made: int, at: Callable[[int], Conditions]) -> None:
+        """Judge, thin and hold a block that begins after `made` frames; `at` gives the conditions after n frames."""
         plan, count = self.plan, len(self.rows)
         block = block.float() if block.dtype != torch.float64 else block
-        judged = block if len(self.of) == block.shape[2] else block[:, :, self.of]
-        first, code = plan.limits.judge(judged[:count], self.start[:count], self.fields, conditions.domain)
+        mine = block[:count]
+        judged = mine if len(self.of) == block.shape[2] else mine[:, :, self.of]
+        first, code = plan.limits.judge(judged, self.start, self.fields, plan.domain)
         first, code = first.cpu(), code.cpu()
         if plan.monitor is not None:
-            stop = plan.monitor.judge(self.last, judged, conditions, self.trajectories)[:count].cpu()
-            when = torch.where(stop.any(1), stop.int().argmax(1), block.shape[1])
+            bad = torch.where(self.failed[FAILED_STEP] >= 0, 0, first)
+            when = self._watch(plan.monitor, _struck(judged, bad), made, at)
             code = torch.where(when < first, len(plan.limits.reasons), code)
             first = torch.minimum(first, when)
-            self.last = judged[:, -1]
-        mine = self._strike(block[:count], first, code, made)
+        mine = self._strike(mine, first, code, made)
         self.waiting.append({k: v.cpu() for k, v in plan.selection.frames(mine, made).items()})
         self.held = plan.selection.update(self.held, mine)
+
+    def _watch(self, monitor: Monitor, judged: Float[Tensor, "B T C *X"], made: int, at: Callable[[int], Conditions]) -> Tensor:
+        """The first frame of each row that the monitor does not trust (T: none), judged bundle by bundle: dt may change between them."""
+        rows, stops, length = torch.arange(len(self.rows)), [], self.plan.step.bundle
+        for n in range(0, judged.shape[1], length):
+            bundle = judged[:, n : n + length]
+            stops.append(monitor.judge(self.last, bundle, at(made + n).rows(rows), self.trajectories).cpu())
+            self.last = bundle[:, -1]
+        stop = torch.cat(stops, 1)
+        return torch.where(stop.any(1), stop.int().argmax(1), stop.shape[1])
 
     def _strike(self, block: Tensor, first: Tensor, code: Tensor, made: int) -> Tensor:
         """A block whose failed rows are NaN from their first bad frame on."""
@@ -114,10 +126,7 @@ class Record:
         new = (steps < 0) & (code > 0)
         first = torch.where(steps >= 0, 0, torch.where(new, first, block.shape[1]))
         self.failed = {FAILED_STEP: torch.where(new, made + first, steps), FAILED_REASON: torch.where(new, code, reasons)}
-        if bool((first >= block.shape[1]).all()):
-            return block
-        gone = (torch.arange(block.shape[1]) >= first[:, None]).to(block.device)
-        return block.masked_fill(gone.reshape(*gone.shape, *(1,) * (block.ndim - 2)), torch.nan)
+        return _struck(block, first)
 
     def mark(self, made: int, state: State) -> None:
         """Write what fills a chunk, and store the state where it was some time ago."""
@@ -167,8 +176,16 @@ class Record:
                 parts[part][key] = v.to(device) if v.ndim and part in ("step", "sum") else v
         self.held, self.failed, self.waiting = parts["sum"], parts["failed"], [parts["wait"]] if parts["wait"] else []
         self.stored, self.marked = int(stored["stored"]), int(stored["marked"])
-        self.last = stored["last"].to(device) if "last" in stored else self.last
+        self.last = stored["last"][: len(self.rows)].to(device) if "last" in stored else self.last
         return parts["step"]
+
+
+def _struck(block: Float[Tensor, "B T C *X"], first: Tensor) -> Float[Tensor, "B T C *X"]:
+    """A block whose rows are NaN from their frame `first` on."""
+    if bool((first >= block.shape[1]).all()):
+        return block
+    gone = (torch.arange(block.shape[1]) >= first[:, None]).to(block.device)
+    return block.masked_fill(gone.reshape(*gone.shape, *(1,) * (block.ndim - 2)), torch.nan)
 
 
 def _defect(plan: Plan, block: Tensor, state: State, conditions: Conditions) -> float | None:

@@ -73,7 +73,8 @@ class ResidualMonitor:
 class SpreadMonitor:
     """Stops all members of a trajectory whose spread exceeds `limit` times the climate's deviation `climate`, one a channel.
 
-    It needs two members or more, all in one group of rows. Raises ValueError for numbers that are not positive and for a lonely member.
+    It needs two members or more, all in one group of rows. A frame that is not finite is not trusted, and left out of the spread of the
+    others; a last member left alone goes on. Raises ValueError for numbers that are not positive and for a lonely member.
     """
 
     together = True
@@ -95,8 +96,12 @@ class SpreadMonitor:
             rows = torch.tensor([b for b, t in enumerate(trajectories) if t == trajectory], device=frames.device)
             if len(rows) < 2:
                 raise ValueError(f"trajectory {trajectory} has one member in this group; a spread needs two or more, together")
-            spread = z[rows].var(0).flatten(1).mean(1).sqrt()
-            bad[rows] = ~(spread <= self.limit)
+            sound = z[rows].isfinite().flatten(2).all(2)  # (M, T)
+            here = sound.reshape(*sound.shape, *(1,) * (z.ndim - 2))
+            count = here.sum(0)
+            mean = torch.where(here, z[rows], 0.0).sum(0) / count
+            square = torch.where(here, z[rows] - mean, 0.0).square().sum(0) / (count - 1).clamp_min(1)
+            bad[rows] = ~(sound & (square.flatten(1).mean(1).sqrt() <= self.limit))
         return bad
 
 
@@ -149,12 +154,11 @@ class Guarded(nn.Module):
         past, calls = state["frames"], state["calls"]
         inner = {k.removeprefix("step."): v for k, v in state.items() if k.startswith("step.")}
         future, new = self.step(inner, conditions, noise)
-        bad = self.monitor.judge(past[:, -1], future, conditions, self._trajectories(noise)).any(1)
+        bad = self._judge(past[:, -1], future.masked_fill(_rows_of(state["handed"] >= 0, future), torch.nan), conditions, noise)
         handed = torch.where((state["handed"] < 0) & bad, calls.to(past.device), state["handed"])
         if bool((handed >= 0).any()):
             made = self._fallen_back(past, conditions, noise, int(calls))
-            over = (handed >= 0).reshape(-1, *(1,) * (future.ndim - 1))
-            future = torch.where(over, made, future)
+            future = torch.where(_rows_of(handed >= 0, future), made, future)
         frames = torch.cat([past, future], 1)[:, -self.history :]
         return future, {**{f"step.{k}": v for k, v in new.items()}, "frames": frames, "handed": handed, "calls": calls + 1}
 
@@ -169,11 +173,24 @@ class Guarded(nn.Module):
             out.append(made)
         return torch.cat(out, 1)
 
-    def _trajectories(self, noise: Noise | None) -> Sequence[int]:
+    def _judge(self, last: Tensor, future: Tensor, conditions: Conditions, noise: Noise | None) -> Bool[Tensor, " B"]:
+        """The rows that are not trusted. Rows that repeat a member (a group is padded with such) do not count twice in a spread."""
         if not self.monitor.together:
-            return ()
-        if not isinstance(noise, SeededNoise):
+            return self.monitor.judge(last, future, conditions, ()).any(1)
+        seeded = getattr(noise, "noise", noise)  # that of a run which goes on is wrapped
+        if not isinstance(seeded, SeededNoise):
             raise TypeError(
                 f"{type(self.monitor).__name__} compares members, which only SeededNoise tells; simulate(members=...) passes it"
             )
-        return noise.trajectories
+        keys = list(zip(seeded.trajectories, seeded.members, strict=True))
+        first = {key: n for n, key in reversed(list(enumerate(keys)))}
+        rows = torch.tensor(sorted(first.values()))
+        bad = torch.zeros(len(future), dtype=torch.bool, device=future.device)
+        ids = [seeded.trajectories[n] for n in rows.tolist()]
+        bad[rows] = self.monitor.judge(last[rows], future[rows], conditions.rows(rows), ids).any(1)
+        return bad[torch.tensor([first[key] for key in keys])]
+
+
+def _rows_of(which: Bool[Tensor, " B"], like: Tensor) -> Tensor:
+    """One flag a row, shaped to spread over `like`."""
+    return which.reshape(-1, *(1,) * (like.ndim - 1))

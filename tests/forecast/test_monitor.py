@@ -7,11 +7,15 @@ from typing import Any
 
 import pytest
 import torch
+from forecast.steps import Walk, initial
 from torch import Tensor
 
-from surrogates.contracts import Conditions
+from surrogates import simulate
+from surrogates.contracts import Conditions, Noise
 from surrogates.domains import Box
 from surrogates.forecast.monitor import Guarded, ResidualMonitor, SpreadMonitor
+from surrogates.forecast.surroundings import Given
+from surrogates.interchange import to_xarray
 from surrogates.noise import SeededNoise
 from surrogates.pde import Burgers
 from surrogates.record import construct, describe
@@ -108,3 +112,47 @@ def test_monitors_are_recorded_and_bad_ones_named() -> None:
         SpreadMonitor([0.0])
     with pytest.raises(ValueError, match="give one deviation a channel"):
         SpreadMonitor([1.0, 1.0]).judge(start(2)[:, 0], frames(TRUE, 1), conditions(2), [0, 0])
+
+
+class Apart(Walk):
+    """Every frame is a draw of its own, the second member of the first trajectory not a number from the third frame on."""
+
+    lost = False
+
+    def frame(self, u: Tensor, n: int, conditions: Conditions, noise: Noise | None) -> Tensor:
+        assert noise is not None
+        out = u + noise(u, step=n, draw=0) / 10
+        gone = self.lost and n >= 2
+        key = [gone and pair == (10, 1) for pair in zip(noise.trajectories, noise.members, strict=True)]  # type: ignore[attr-defined]
+        return out.masked_fill(torch.tensor(key)[:, None, None], torch.nan)
+
+
+class Lost(Apart):
+    lost = True
+
+
+@pytest.mark.parametrize("guarded", [False, True])
+def test_the_padding_of_a_group_has_no_say_in_a_spread(guarded: bool) -> None:
+    def stopped(group: int) -> Any:
+        monitor = SpreadMonitor([1.0], 0.25)
+        step: Any = Guarded(Apart(), monitor, Walk()) if guarded else Apart()
+        return simulate(step, initial(5), 12, members=3, group=group, monitor=None if guarded else monitor)
+
+    one, other = stopped(3), stopped(6)
+    assert one["u"].equals(other["u"]) and one["failed_step"].equals(other["failed_step"])
+
+
+@pytest.mark.parametrize("members", [2, 3])
+def test_a_member_that_blows_up_does_not_stop_its_neighbours(members: int) -> None:
+    out = simulate(Lost(), initial(2), 6, members=members, monitor=SpreadMonitor([1.0], 5.0))
+    assert out["failed_step"].values[0].tolist() == [-1, 2, -1][:members] and (out["failed_step"].values[1] == -1).all()
+    assert int(out["failed_reason"].values[0, 1]) == 1, "it is not the monitor that stopped it"
+
+
+def test_a_step_of_another_length_is_judged_by_its_own() -> None:
+    dt = [0.02] * 3 + [0.1] * 3
+    start = to_xarray(torch.stack([BOX.grid()[0].sin()])[:, None, None], TRUE.inputs, BOX, time=[0.0], trajectories=[0],
+                      parameters={"viscosity": [0.1]}, attrs={"dt": 0.02})  # fmt: skip
+    for chunk in (1, 6):
+        out = simulate(TRUE, start, 6, surroundings=Given(dt=dt), monitor=ResidualMonitor(TRUE, 0.05), chunk=chunk)
+        assert out["failed_step"].item() == -1
