@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from surrogates.forecast.sinks import FAILED_REASON, FAILED_STEP
 from surrogates.forecast.surroundings import surroundings_of
 from surrogates.forecast.trust import FILE as TRUST
 from surrogates.forecast.trust import Trust
+from surrogates.forecast.trust_commands import laws_of
 from surrogates.interchange import MEMBER, TIME, TRAJECTORY
 from surrogates.saved import load
 
@@ -50,6 +52,7 @@ def rollout(
     workers: int | None = None,
     scheduler: str | None = None,
     watch: bool = False,
+    surroundings: str | None = None,
 ) -> None:
     """Roll out a saved surrogate from the frames of a data set, or from where a forecast ends; stopped at any moment, the same command
     resumes it.
@@ -80,16 +83,22 @@ def rollout(
         workers: run on so many processes.
         scheduler: the address of a dask scheduler to run on, as tcp://node:8786.
         watch: show every group's budgets while it runs.
+        surroundings: the data set whose forcings and static fields surround the run (default: `dataset`; a forecast that is continued
+            has no forcings of its own).
     """
     model = constrained(load(surrogate, device), constraints)
-    continued, around = is_forecast(dataset), None
-    if continued:
+    around = None
+    if is_forecast(dataset):
         initial = continue_from(dataset, model.history)
     else:
         truth = open_dataset(dataset, split=split, size=size)
         initial, around = initial_states(truth, start, model), surroundings_of(truth)
         if (Path(surrogate) / RANGES).is_file():
             Ranges.read(surrogate).check(initial, refuse=not anyway)
+    if surroundings is not None:
+        around = surroundings_of(open_dataset(surroundings, split=split, size=size))
+        if around is None:
+            raise ValueError(f"--surroundings {surroundings}: the data set declares neither forcings nor static fields; leave it out")
     keep = Keep(read_fields(keep_fields), read_region(region), stride, every, tuple(_words(diagnostics)), dtype, compression)
     progress = Progress(watch=watch)
     forecast = simulate(
@@ -98,7 +107,8 @@ def rollout(
     )  # fmt: skip
     print(summary(forecast, out, progress.tally))
     if (Path(surrogate) / TRUST).is_file() and keep == Keep():
-        print(horizon(Trust.read(surrogate).apply(forecast)))
+        without = deterministic and bool(getattr(model, "generative", True))  # one that draws nothing is the same either way
+        print(horizon(Trust.read(surrogate), forecast, laws_of(model), without))
 
 
 def initial_states(truth: xr.Dataset, start: int, model: Step) -> xr.Dataset:
@@ -130,11 +140,19 @@ def summary(forecast: xr.Dataset, out: str, tally: Tally) -> str:
     return "\n".join([*lines, f"forecast: {Path(out).resolve()}"])
 
 
-def horizon(forecast: xr.Dataset) -> str:
-    """Until when the forecast can be trusted: the least and greatest `valid_lead` of its trajectories."""
-    valid = np.atleast_1d(forecast["valid_lead"].values)
-    until = f"{valid.min():g}" if valid.min() == valid.max() else f"{valid.min():g} to {valid.max():g}, by trajectory"
-    return f"to be trusted until lead time {until} ({forecast['valid_lead'].attrs['long_name']})"
+def horizon(trust: Trust, forecast: xr.Dataset, laws: Sequence[str], deterministic: bool) -> str:
+    """Until when the forecast can be trusted: the least and greatest `valid_lead` of its trajectories; or why that is not known."""
+    different = trust.differs(laws, deterministic, forecast.sizes.get(MEMBER, 1))
+    if different:
+        return f"no horizon: {different}"
+    try:
+        valid = trust.apply(forecast)["valid_lead"]
+    except ValueError as error:  # measured for other fields, or by other code; the forecast is made all the same
+        return f"no horizon: {error}"
+    least, most = valid.values.min(), valid.values.max()
+    span = f"{most:g}" if least == most else f"{least:g} to {most:g}, by trajectory"
+    until = f"until lead time {span}" if most > 0 else "at none of its lead times"
+    return f"to be trusted {until} ({valid.attrs['long_name']})"
 
 
 def account(tally: Tally) -> str:

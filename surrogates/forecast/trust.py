@@ -45,8 +45,8 @@ Array = NDArray[np.float64]
 class Trust:
     """What was measured: `confidence` at each of `leads` (time units) and bin of spread between `edges`, from `cases` forecasts.
 
-    `climate` are deviations, one a channel; `level` is the confidence that `valid_lead` asks for. Raises ValueError for a table of
-    another size.
+    `climate` are deviations, one a channel; `level` is the confidence that `valid_lead` asks for. `laws` (names), `deterministic` and
+    `members` (1: one forecast) say how the forecasts were run, None where that is not known. Raises ValueError for a table of another size.
     """
 
     climate: tuple[float, ...]
@@ -56,6 +56,9 @@ class Trust:
     cases: int
     share: float = 0.5
     level: float = 0.8
+    laws: tuple[str, ...] | None = None
+    deterministic: bool | None = None
+    members: int | None = None
 
     def __post_init__(self) -> None:
         if len(self.confidence) != len(self.leads) or any(len(row) != len(self.edges) + 1 for row in self.confidence):
@@ -85,6 +88,19 @@ class Trust:
         table = falling_both_ways((yes + of_lead) / (count + 1), count + 1)
         leads = tuple(forecast[LEAD].values.astype(float).tolist())
         return cls(tuple(climate), leads, edges, tuple(map(tuple, table.clip(0, 1).tolist())), len(held), share, level)
+
+    def differs(self, laws: Sequence[str], deterministic: bool, members: int) -> str:
+        """In what a run is not of the kind that was measured, in words; empty where it is, as far as that is known."""
+        said: list[str] = []
+        if self.laws is not None and set(self.laws) != set(laws):
+            said.append(f"under {_listed(self.laws)} but this run was under {_listed(laws)}")
+        if self.deterministic is not None and self.deterministic != deterministic:
+            said.append(f"{_drawn(self.deterministic)} but this run was {_drawn(deterministic)}")
+        if self.members is not None and self.members != members:
+            said.append(f"with {self.members} member{'s'[: self.members - 1]} but this run had {members}")
+        elif self.edges and members < 2:
+            said.append("by the spread of members but this run had none")
+        return "" if not said else "trust was measured " + ", ".join(said)
 
     def of(self, forecast: xr.Dataset) -> xr.DataArray:
         """The confidence (trajectory, time) of a forecast; 0 where it has failed or was not measured."""
@@ -140,6 +156,14 @@ class Trust:
         if not isinstance(found, cls):
             raise ValueError(f"{path} holds a {type(found).__name__}, not a Trust")
         return found
+
+
+def _listed(laws: Sequence[str]) -> str:
+    return f"the laws {', '.join(laws)}" if laws else "no laws"
+
+
+def _drawn(deterministic: bool) -> str:
+    return "without noise" if deterministic else "with noise"
 
 
 def _edges(spread: Array, bins: int) -> tuple[float, ...]:

@@ -4,12 +4,17 @@ that was right; keep both, and the ranges of the training split, beside the surr
 from __future__ import annotations
 
 import json
+import math
 import os
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import xarray as xr
 
+from surrogates.constraints.compose import law_names
+from surrogates.contracts import Constraint, Step
 from surrogates.data import open_dataset
 from surrogates.forecast.engine import GROUP, simulate
 from surrogates.forecast.ranges import Ranges
@@ -65,12 +70,19 @@ def trust(
         ]  # fmt: skip
         return runs, made
 
-    found = Trust.fit(*joined(*forecasts("valid"), model.history), climate, bins=bins, share=share, level=level)
+    fitted = Trust.fit(*joined(*forecasts("valid"), model.history), climate, bins=bins, share=share, level=level)
+    found = replace(fitted, laws=laws_of(model), deterministic=False, members=members or 1)
     found.write(surrogate)
     Ranges.fit(splits["train"]).write(surrogate)
     measured = found.reliability(*joined(*forecasts("test"), model.history))
     write_reliability(measured, surrogate)
     print(summary(found, measured, surrogate))
+
+
+def laws_of(model: Step) -> tuple[str, ...]:
+    """The names of the laws that a step holds at every frame."""
+    law: Constraint | None = getattr(model, "constraint", None)
+    return () if law is None else law_names(law)
 
 
 def deviations(training: xr.Dataset) -> list[float]:
@@ -105,11 +117,20 @@ def joined(runs: list[xr.Dataset], truths: list[xr.Dataset], history: int) -> tu
 
 
 def write_reliability(measured: xr.Dataset, folder: str | os.PathLike[str]) -> Path:
-    """What was measured on the test split, as JSON."""
+    """What was measured on the test split, as JSON; null where a bin held nothing."""
     path = Path(folder) / MEASURED
     values = {str(k): v.values.tolist() for k, v in {**measured.data_vars, **measured.coords}.items()}
-    path.write_text(json.dumps({**values, "cases": int(measured.attrs["cases"])}, indent=1))
+    path.write_text(json.dumps(_finite({**values, "cases": int(measured.attrs["cases"])}), indent=1, allow_nan=False))
     return path
+
+
+def _finite(value: Any) -> Any:
+    """The same with null for what JSON has no number for, as the frequency in an empty bin."""
+    if isinstance(value, dict):
+        return {k: _finite(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_finite(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def summary(found: Trust, measured: xr.Dataset, folder: str) -> str:

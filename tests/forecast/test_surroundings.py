@@ -12,7 +12,6 @@ from forecast.steps import U, Walk, initial
 from torch import Tensor
 
 from surrogates import simulate
-from surrogates import simulate
 from surrogates.contracts import Conditions, Domain, Noise
 from surrogates.data.series import Series
 from surrogates.domains import Box
