@@ -9,8 +9,8 @@
 `share(u)` is the part of a channel's variance in the modes above 2/3 of the Nyquist wavenumber along any axis, where a spectrum piles
 up that is not resolved. By default the first two alone are judged: turbulence and weather stay within a factor of a few of their own
 amplitude, and a diverging network crosses 100 long before float32 overflows. A field that is zero everywhere at the start, as in a run
-from rest, has no scale and so no limit of amplitude: give it a `minimum` and a `maximum`, if it is to have one. Where several limits are crossed at once, the first above
-is the reason. All of it is sums and comparisons over the whole block: nothing waits for the device.
+from rest, has no scale and so no limit of amplitude: give it a `minimum` and a `maximum`, if it is to have one. Where several limits are
+crossed at once, the first above is the reason. All of it is sums and comparisons over the whole block: nothing waits for the device.
 """
 
 from __future__ import annotations
