@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from surrogates.contracts import Conditions
-from surrogates.domains import Box, Mesh, layout
+from surrogates.domains import Box, Masked, Mesh, layout
 from surrogates.domains.layout import AnyDomain
 from surrogates.fields import Field, Fields
 
@@ -145,9 +145,10 @@ def static_of(dataset: xr.Dataset) -> Float[Tensor, "B C *X"] | None:
     fields = declared(dataset, STATIC)
     if fields is None:
         return None
-    axes, rows = layout.axes(domain_of(dataset)), len(trajectories_of(dataset))
+    domain, rows = domain_of(dataset), len(trajectories_of(dataset))
+    axes = layout.axes(domain)
     parts = [_variable(dataset, v, f, (TRAJECTORY, TIME), axes)[:, 0] for f in fields for v in f.variables]
-    return torch.cat([torch.from_numpy(p).to(torch.float32).expand(rows, *p.shape[1:]) for p in parts], 1)
+    return _filled(torch.cat([torch.from_numpy(p).to(torch.float32).expand(rows, *p.shape[1:]) for p in parts], 1), domain)
 
 
 def domain_of(dataset: xr.Dataset) -> AnyDomain:
@@ -170,16 +171,24 @@ def box_of(dataset: xr.Dataset) -> Box:
 def from_xarray(dataset: xr.Dataset, fields: Fields | None = None, dtype: torch.dtype = torch.float32) -> Float[Tensor, ...]:
     """Dataset -> (B, T, C, *X), or (B, M, T, C, *X) where it has members; missing trajectory and time dims have length one.
 
+    What is missing (NaN) in a dry cell of a Masked domain becomes 0, so that networks can read it; other values there stay as they are.
+
     Raises ValueError for a field that is missing or whose units differ from those asked for.
     """
     fields = fields or fields_of(dataset)
-    axes = layout.axes(domain_of(dataset))
+    domain = domain_of(dataset)
+    axes = layout.axes(domain)
     lead = (TRAJECTORY, MEMBER, TIME) if MEMBER in dataset.dims else (TRAJECTORY, TIME)
     parts = []
     for f in fields:
         for name in f.variables:
             parts.append(_variable(dataset, name, f, lead, axes))
-    return torch.from_numpy(np.concatenate(parts, axis=len(lead))).to(dtype)
+    return _filled(torch.from_numpy(np.concatenate(parts, axis=len(lead))).to(dtype), domain)
+
+
+def _filled(u: Tensor, domain: AnyDomain) -> Tensor:
+    """Zero for what is missing in dry cells."""
+    return torch.where(u.isnan() & ~domain.wet, 0.0, u) if isinstance(domain, Masked) else u
 
 
 def _variable(dataset: xr.Dataset, name: str, f: Field, lead: tuple[str, ...], axes: tuple[str, ...]) -> NDArray[Any]:

@@ -5,12 +5,27 @@ import json
 import numpy as np
 import pytest
 import torch
+import xarray as xr
 
-from surrogates.domains import Box, Mesh, Sphere
+from surrogates.constraints import ConservedIntegral
+from surrogates.domains import Box, Masked, Mesh, Sphere
 from surrogates.domains.layout import same
 from surrogates.domains.sphere import GRIDS
 from surrogates.fields import Field, Fields
-from surrogates.interchange import box_of, conditions_of, domain_of, fields_of, from_xarray, parameters_of, to_xarray, trajectories_of
+from surrogates.interchange import (
+    box_of,
+    conditions_of,
+    declare,
+    domain_of,
+    fields_of,
+    from_xarray,
+    parameters_of,
+    static_of,
+    to_xarray,
+    trajectories_of,
+)
+from surrogates.rollout import rollout
+from surrogates.surrogate import Surrogate
 
 BOX = Box.periodic((6, 4), (2.0, 1.0), units="m")
 FIELDS = Fields.of(Field("pressure", "Pa"), Field("velocity", "m s-1", ("x", "y")), Field("temperature", "K", levels=(500.0, 850.0)))
@@ -28,6 +43,55 @@ def dataset(members=None):
         members=None if members is None else range(members),
         parameters={"viscosity": [0.1, 0.2, 0.3]},
     )
+
+
+def islands() -> Masked:
+    wet = torch.ones(6, 4, dtype=torch.bool)
+    wet[2:4, 1] = False
+    return Masked(BOX, wet)
+
+
+def test_a_masked_box_goes_through_a_file(tmp_path):
+    u, fields = torch.randn(2, 3, 1, 6, 4), Fields.of(Field("h", "m"))
+    to_xarray(u, fields, islands(), time=[0.0, 0.5, 1.0], trajectories=[0, 1]).to_netcdf(tmp_path / "sea.nc", engine="h5netcdf")
+    with xr.open_dataset(tmp_path / "sea.nc", engine="h5netcdf") as stored:
+        assert domain_of(stored) == islands() and torch.equal(from_xarray(stored), u)
+        with pytest.raises(ValueError, match="was it cropped"):
+            domain_of(stored.isel(x=slice(3)))
+
+
+def test_what_is_missing_on_land_is_zero_and_at_sea_stays_missing():
+    u, fields, sea = torch.ones(1, 2, 1, 6, 4), Fields.of(Field("h", "m")), islands()
+    u[..., 2, 1], u[..., 3, 1], u[0, 0, 0, 0, 0] = torch.nan, 5.0, torch.nan
+    ds = declare(
+        to_xarray(u, fields, sea, time=[0.0, 0.5], trajectories=[0]).assign(
+            depth=(("x", "y"), torch.where(sea.wet, 1.0, torch.nan).numpy(), {"units": "m"})
+        ),
+        static=Fields.of(Field("depth", "m")),
+    )
+    read = from_xarray(ds)
+    assert (read[..., 2, 1] == 0).all() and (read[..., 3, 1] == 5).all() and read.isnan().sum() == 1
+    assert torch.equal(static_of(ds)[0, 0], sea.wet.float())
+
+
+class Blur(torch.nn.Module):
+    """A network that mixes land and sea."""
+
+    def forward(self, x, domain, embedding=None):
+        return x - x.mean((2, 3), keepdim=True)
+
+
+def test_a_surrogate_forecasts_on_islands_from_missing_values_on_land():
+    fields, sea = Fields.of(Field("h", "m")), islands()
+    u = torch.where(sea.wet, torch.rand(2, 1, 1, 6, 4) + 1, torch.nan)
+    initial = to_xarray(u, fields, sea, time=[0.0], trajectories=[0, 1], attrs={"dt": 0.5})
+    made = Surrogate(fields, sea, 0.5, operator=Blur(), constraint=ConservedIntegral(fields, "h")).eval()
+    with torch.no_grad():
+        made_frames = torch.stack(list(rollout(made, from_xarray(initial), 3, conditions_of(initial).after)), 1)
+    out = to_xarray(made_frames, fields, sea, time=[0.5, 1.0, 1.5], trajectories=[0, 1])
+    frames = from_xarray(out)
+    assert domain_of(out) == sea and frames.isfinite().all()
+    torch.testing.assert_close(sea.integral(frames[:, -1]), sea.integral(u[:, 0]), rtol=1e-5, atol=0)
 
 
 @pytest.mark.parametrize("members", [None, 2])

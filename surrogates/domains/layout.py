@@ -1,6 +1,7 @@
 """A domain as a Dataset holds it: coordinates with CF names and units, and a line of JSON that tells the rest.
 
     Box      x, y, z: one coordinate an axis, in the units of the box
+    Masked   as its Box; which cells are wet is in the JSON, one bit a cell
     Sphere   lat, lon in degrees_north, degrees_east (CF conventions 4.1, 4.2); either way up
     Mesh     dim node with coordinates x, y, z; edges, cells, measure, markers and member are variables `mesh_*`, since JSON of a large
              mesh does not fit an attribute (HDF5 takes 64 KiB); `mesh` names them as UGRID does
@@ -19,10 +20,11 @@ import torch
 from numpy.typing import NDArray
 
 from surrogates.domains.box import AXES, Box
+from surrogates.domains.masked import Masked
 from surrogates.domains.mesh import Mesh
 from surrogates.domains.sphere import Sphere
 
-AnyDomain = Box | Mesh | Sphere
+AnyDomain = Box | Masked | Mesh | Sphere
 NODE, MESH = "node", "mesh"
 SPACE = (*AXES, "lat", "lon", NODE)
 """Every dim that may be one of space."""
@@ -85,18 +87,19 @@ def read(stored: Mapping[str, Any], sizes: Mapping[str, int], held: Mapping[str,
     kind = stored.get("type")
     if kind == "mesh":
         return _read_mesh(stored, sizes, held)
-    if kind not in ("box", "sphere"):
-        raise ValueError(f"the attribute 'domain' has type {kind!r}; write one of 'box', 'sphere', 'mesh'")
-    domain: Box | Sphere = Box.from_json(stored) if kind == "box" else Sphere.from_json(stored)
+    kinds: dict[Any, type[Box] | type[Masked] | type[Sphere]] = {"box": Box, "masked": Masked, "sphere": Sphere}
+    if kind not in kinds:
+        raise ValueError(f"the attribute 'domain' has type {kind!r}; write one of 'box', 'masked', 'sphere', 'mesh'")
+    domain = kinds[kind].from_json(stored)
     shape = tuple(int(sizes[a]) for a in domain.axes if a in sizes)
     if shape != domain.shape:
         raise ValueError(f"the Dataset has grid {shape} but its attribute 'domain' says {domain.shape}; was it cropped or thinned?")
     if isinstance(domain, Sphere) and "lat" in held and domain.shape[0] > 1:
         domain = replace(domain, north_first=bool(held["lat"][0] > held["lat"][-1]))  # `sortby("lat")` turns it over
     for axis, name in enumerate(domain.axes):
-        size = domain.lengths[axis] if isinstance(domain, Box) else 180.0
+        size = 180.0 if isinstance(domain, Sphere) else domain.lengths[axis]
         if name in held and not np.allclose(held[name], domain.coordinate(axis).numpy(), rtol=1e-5, atol=1e-6 * size):
-            raise ValueError(f"coordinate {name!r} does not lie where the Dataset's 'domain' says: {domain.to_json()}")
+            raise ValueError(f"coordinate {name!r} does not lie where the Dataset's 'domain' says: {domain!r}")
     return domain
 
 
