@@ -208,3 +208,18 @@ def test_portraits_are_the_same_in_every_process() -> None:
     environments = ({**os.environ, "PYTHONHASHSEED": seed} for seed in ("1", "2"))
     first, second = (subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=e) for e in environments)
     assert first.returncode == 0 and "code" in first.stdout and first.stdout == second.stdout
+
+
+def test_laws_inside_others_are_named_and_stay_as_they_were() -> None:
+    dye, heat, clipped = LAW.laws
+    nested = surrogate(InOrder((dye, Alternating((heat, clipped), sweeps=7))))
+    assert constrained(nested, HEAT).constraint is heat
+    assert constrained(nested, "clipped").constraint is clipped is constrained(surrogate(), "Clipped").constraint
+    assert constrained(nested, f"Alternating/{CLIPPED}").constraint is clipped
+    both = constrained(nested, f"{DYE},{HEAT}").constraint
+    assert isinstance(both, InOrder) and both.laws == (dye, heat)
+    through = constrained(surrogate(StraightThrough(Alternating((dye, heat, clipped), sweeps=7))), f"{DYE},{HEAT}").constraint
+    assert isinstance(through, StraightThrough) and isinstance(through.law, Alternating) and through.law.sweeps == 7
+    assert constrained(nested, "All") is nested and constrained(nested, " None").constraint is None
+    with pytest.raises(ValueError, match="no law 'Heats'"):
+        constrained(nested, "Heats")
