@@ -26,10 +26,10 @@ from torch import Tensor, nn
 from surrogates.contracts import Conditions, Constraint, Domain, Noise, State
 from surrogates.fields import Fields
 from surrogates.noise import SeededNoise
-from surrogates.record import describe, recorded
-from surrogates.surrogate import Surrogate
+from surrogates.record import recorded
+from surrogates.surrogate import MADE_FOR, Surrogate, unlike
 
-ALIKE = ("fields", "dt", "history", "bundle", "parameters_used", "domain", "constraint", "static", "forcings")
+ALIKE = (*MADE_FOR, "domain", "constraint")
 """What the networks must agree on, and whether they are generative."""
 
 
@@ -123,7 +123,7 @@ class DeepEnsemble(nn.Module):
 
 def check_alike(one: Surrogate, other: Surrogate, number: int) -> None:
     """Raise ValueError where surrogate `number` is not made for the same forecasts as the first."""
-    differing = [name for name in ALIKE if describe(getattr(one, name)) != describe(getattr(other, name))]
+    differing = unlike(one, other, ALIKE)
     if (one.refiner is None) != (other.refiner is None):
         differing.append("refiner")
     if differing:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -27,13 +27,13 @@ from torch import Tensor, nn
 from surrogates.constraints.compose import law_names, over_bundle
 from surrogates.constraints.soft import Soft, penalty
 from surrogates.contracts import Conditions, Constraint, Domain, Draws, Noise, State
-from surrogates.domains import Box
+from surrogates.domains import Box, Masked, Sphere
 from surrogates.fields import Fields
 from surrogates.heads.decode import SizedHead, decode
 from surrogates.known import Known
 from surrogates.noise import AtStep
 from surrogates.normalise import Normaliser
-from surrogates.record import recorded
+from surrogates.record import describe, recorded
 from surrogates.refine.flow import Flow
 from surrogates.target import Absolute, Target, Tendency
 
@@ -97,6 +97,11 @@ class Surrogate(nn.Module):
                 f"a refiner draws states or increments, which {type(head).__name__} would not make; train without a head and give the law "
                 "as a constraint, or without a refiner"
             )
+        if correct_sampling and (refiner is None or constraint is None):
+            raise ValueError(
+                "correct_sampling puts a refiner's sampler under the constraint, but there is no "
+                f"{'refiner' if refiner is None else 'constraint'}; give both, or leave correct_sampling out"
+            )
         if history < 1 or bundle < 1 or not dt > 0:
             raise ValueError(f"history and bundle must be at least 1 and dt positive, got {history}, {bundle}, {dt}")
         frames = getattr(operator, "frames", bundle)
@@ -151,7 +156,7 @@ class Surrogate(nn.Module):
         return state
 
     def forward(self, state: State, conditions: Conditions, noise: Noise | None = None) -> tuple[Float[Tensor, "B T C *X"], State]:
-        self._check_dt(conditions)
+        self.check_dt(conditions)
         past, step = state["past"], int(state["step"])
         context, embedding, guess = self.prepare(past, conditions)
         new: dict[str, Tensor] = {"step": state["step"] + 1}
@@ -160,9 +165,7 @@ class Surrogate(nn.Module):
             latent = self._latent(state, past, noise, step)
             new["latent"] = latent
             draws = Held(latent, AtStep(noise, step))
-            lawful = self.correct_sampling and self.constraint is not None
-            correct = self._correct(past[:, -1], state, conditions) if lawful else None
-            generated = self.refiner(guess, context, embedding, conditions.domain, draws, correct)
+            generated = self.refiner(guess, context, embedding, conditions.domain, draws, self.correction(past, state, conditions))
         if generated is None:
             raise ValueError("this surrogate is purely generative; pass noise (simulate does, from its seed)")
         future = self.decode(generated, past, conditions)
@@ -243,7 +246,8 @@ class Surrogate(nn.Module):
 
         A forecast begins anew with it: a state holds the references of the law that it began under.
         """
-        return self._twin(constraint=constraint)
+        lawful = {} if constraint is not None else {"correct_sampling": False}
+        return self._twin(constraint=constraint, **lawful)
 
     def extra_repr(self) -> str:
         """The law, which is no module but makes another surrogate of the same modules."""
@@ -298,7 +302,12 @@ class Surrogate(nn.Module):
             return future, None
         return over_bundle(self.constraint, future, state["reference"], conditions, past)
 
-    def _correct(self, last: Tensor, state: State, conditions: Conditions) -> Callable[[Tensor], Tensor]:
+    def correction(self, past: Float[Tensor, "B H C *X"], state: State, conditions: Conditions) -> Callable[[Tensor], Tensor] | None:
+        """encode . constraint . decode, for a sampler's end points; None without `correct_sampling`."""
+        if not self.correct_sampling or self.constraint is None:
+            return None
+        last = past[:, -1]
+
         def correct(generated: Tensor) -> Tensor:
             future = self.decode(generated, last[:, None], conditions)
             future, _ = self._constrain(future, last[:, None], state, conditions)
@@ -307,14 +316,14 @@ class Surrogate(nn.Module):
         return correct
 
     def _check(self, conditions: Conditions) -> None:
-        if not _alike(conditions.domain, self.domain):
+        if not alike(conditions.domain, self.domain):
             raise ValueError(f"this surrogate was trained on {self.domain} and cannot run on {conditions.domain}")
-        self._check_dt(conditions)
+        self.check_dt(conditions)
         for name in self.parameters_used:
             if name != TIME_STEP:
                 conditions.parameter(name)
 
-    def _check_dt(self, conditions: Conditions) -> None:
+    def check_dt(self, conditions: Conditions) -> None:
         """At every step: surroundings may change it."""
         if TIME_STEP not in self.parameters_used and bool(((conditions.dt - self.dt).abs() > 1e-6 * self.dt).any()):
             raise ValueError(
@@ -322,8 +331,21 @@ class Surrogate(nn.Module):
             )
 
 
-def _alike(domain: Domain, trained: Domain) -> bool:
-    """The same box at any resolution; any domain of the same kind elsewhere: a network for meshes is made for other meshes."""
+MADE_FOR = ("fields", "dt", "history", "bundle", "parameters_used", "static", "forcings")
+"""What two surrogates for the same states, steps and surroundings agree on, beside their domain."""
+
+
+def unlike(one: Surrogate, other: Surrogate, names: Sequence[str] = MADE_FOR) -> list[str]:
+    """Those of `names` in which two surrogates differ."""
+    return [name for name in names if describe(getattr(one, name)) != describe(getattr(other, name))]
+
+
+def alike(domain: Domain, trained: Domain) -> bool:
+    """The same box or sphere at any resolution, with any coasts; any mesh, since a network for meshes is made for others too."""
+    if isinstance(domain, Masked) and isinstance(trained, Masked):
+        domain, trained = domain.box, trained.box
     if isinstance(domain, Box) and isinstance(trained, Box):
         return (domain.lower, domain.upper, domain.boundary) == (trained.lower, trained.upper, trained.boundary)
+    if isinstance(domain, Sphere) and isinstance(trained, Sphere):
+        return (domain.radius, domain.units) == (trained.radius, trained.units)
     return type(domain) is type(trained)

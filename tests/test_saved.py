@@ -51,7 +51,7 @@ def surrogate(refiner: Any = None) -> Surrogate:
         constraint=laws,
         history=2,
         parameters=("viscosity",),
-        correct_sampling=True,
+        correct_sampling=refiner is not None,
     )
     numbers = [torch.tensor(v) for v in ([0.0, 0.1, 2.0], [1.0, 1.1, 3.0], [0.0, 0.0, 0.0], [0.1, 0.2, 0.3])]
     made.normaliser.load_state_dict(Normaliser(*numbers, dim=2).state_dict())

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from surrogates.constraints import ConservedIntegral
 from surrogates.contracts import Conditions, Domain, Draws, Step
-from surrogates.domains import Box
+from surrogates.domains import Box, Masked, Sphere
 from surrogates.fields import Field, Fields
 from surrogates.noise import AtStep, SeededNoise
 from surrogates.normalise import Normaliser
@@ -197,6 +197,38 @@ def test_the_memory_is_in_the_state_so_that_a_resumed_forecast_is_the_same() -> 
         first, _ = made(state, where.after(1), noise)
         again, _ = made(stored, where.after(1), noise)
     assert torch.equal(first, again) and set(stored) == {"past", "step", "latent"}
+
+
+def test_a_law_in_the_sampler_needs_a_sampler_and_a_law() -> None:
+    law = ConservedIntegral(FIELDS, "u")
+    with pytest.raises(ValueError, match="there is no refiner"):
+        simple(operator=Same(), constraint=law, correct_sampling=True)
+    with pytest.raises(ValueError, match="there is no constraint"):
+        simple(refiner=Echo(), correct_sampling=True)
+    free = simple(refiner=Echo(), constraint=law, correct_sampling=True).with_constraint(None)
+    again = Surrogate(**free.arguments)  # type: ignore[attr-defined]  # as it is saved and loaded
+    assert again.constraint is None and not again.correct_sampling
+
+
+def masked(length: float, points: int, dry: int) -> Masked:
+    return Masked(Box.periodic((points, points), length), torch.arange(points**2).reshape(points, points) >= dry)
+
+
+@pytest.mark.parametrize(
+    ("trained", "same", "other"),
+    [
+        (Sphere((4, 8), radius=6e6, units="m"), Sphere((8, 16), radius=6e6, units="m"), Sphere((4, 8))),
+        (masked(1.0, 4, 1), masked(1.0, 8, 3), masked(100.0, 4, 1)),
+        (masked(1.0, 4, 1), masked(1.0, 4, 2), Box.periodic((4, 4), 1.0)),
+    ],
+    ids=["sphere", "masked", "box"],
+)
+def test_it_runs_at_other_resolutions_but_not_on_other_extents(trained: Domain, same: Domain, other: Domain) -> None:
+    made = Surrogate(FIELDS, trained, DT, operator=Same())
+    where = conditions(1)
+    made.begin(torch.zeros(1, 1, 2, *same.shape), replace(where, domain=same))
+    with pytest.raises(ValueError, match="cannot run on"):
+        made.begin(torch.zeros(1, 1, 2, *other.shape), replace(where, domain=other))
 
 
 @pytest.mark.parametrize("sampling", [False, True])
