@@ -33,9 +33,9 @@ class Rolling(nn.Module):
     """`Step` that makes one frame a call from a purely generative surrogate whose refiner is `DiffusionForcing`.
 
     `evaluations` a frame; the schedule's levels are those of T times as many steps. The state is the surrogate's and the window
-    "B (T-1)C *X", after the first call. The surrogate's `coherence` is not used: what lies ahead is remembered in the window. Raises
-    ValueError for another refiner, for a guess or a source that would change its frames' coordinates as they move up, and for levels
-    that were not trained.
+    "B (T-1)C *X", after the first call. With `correct_sampling` all frames of the window are under the law at every level. The
+    surrogate's `coherence` is not used: what lies ahead is remembered in the window. Raises ValueError for another refiner, for a guess
+    or a source that would change its frames' coordinates as they move up, and for levels that were not trained.
     """
 
     def __init__(self, surrogate: Surrogate, *, evaluations: int = 1) -> None:
@@ -103,12 +103,14 @@ class Rolling(nn.Module):
         if noise is None:
             raise ValueError("a rolling window is purely generative; pass noise (simulate does, from its seed)")
         surrogate, past = self.surrogate, state["past"]
+        surrogate.check_dt(conditions)
         refiner = surrogate.refiner
         assert isinstance(refiner, DiffusionForcing)
         context, embedding, _ = surrogate.prepare(past, conditions)
         window, matrix = self._entered(state, past, conditions, AtStep(noise, int(state["step"])))
         network = conditioned(refiner.operator, None, context, embedding, conditions.domain)
-        z, _ = refiner.denoise(network, window, matrix, conditions.domain)
+        correct = refiner.lawful(refiner.frame(None, context), surrogate.correction(past, state, conditions))
+        z, _ = refiner.denoise(network, window, matrix, conditions.domain, correct=correct)
         c = surrogate.fields.count
         unit = refiner.scale[:c].to(z.dtype).reshape(c, *(1,) * (z.ndim - 2))
         frame = surrogate.target.decode(unit * z[:, :c], past[:, -1], surrogate.normaliser)

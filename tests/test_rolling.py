@@ -1,5 +1,8 @@
 """The rolling window as a Step: the laws of every step, the exact law of an autoregressive process, levels and counts."""
 
+from dataclasses import replace
+from functools import partial
+
 import pytest
 import torch
 from laws import step_laws
@@ -35,13 +38,21 @@ def seeded(rows):
     return SeededNoise(7, rows.tolist(), [0] * len(rows))
 
 
-def rolling(frames=3, evaluations=2, target=None, constraint=None, history=2, **options):
+def rolling(frames=3, evaluations=2, target=None, constraint=None, history=2, sampling=False, **options):
     c = PAIR.count
     torch.manual_seed(0)
     operator = ConvNet(frames * c + history * c, frames * c, frames * FEATURES, dim=2, width=4, layers=2)
     refiner = DiffusionForcing(operator, channels=frames * c, frames=frames, steps=frames, lag=1, **options)
     surrogate = Surrogate(
-        PAIR, PLANE, 0.1, refiner=refiner, target=target or Tendency(), constraint=constraint, history=history, bundle=frames
+        PAIR,
+        PLANE,
+        0.1,
+        refiner=refiner,
+        target=target or Tendency(),
+        constraint=constraint,
+        history=history,
+        bundle=frames,
+        correct_sampling=sampling,
     )
     return Rolling(surrogate, evaluations=evaluations).eval()
 
@@ -65,6 +76,41 @@ def test_what_is_emitted_obeys_the_law():
     budget = PLANE.integral(past[:, -1])
     for frame in made.unbind(1):
         torch.testing.assert_close(PLANE.integral(frame), budget, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("target", [Tendency, Absolute])
+def test_correct_sampling_puts_the_law_into_the_window(target):
+    """The frame that leaves the sampler is lawful before the constraint sees it; what lies ahead has changed with it."""
+    past = torch.randn(2, 2, 2, 8, 8, generator=torch.Generator().manual_seed(1))
+    where, law, seen = conditions(PLANE, 2), ConservedIntegral(PAIR, "velocity"), {}
+    for sampling in (False, True):
+        step = rolling(3, 2, target(), law, sampling=sampling)
+        state = step.begin(past, where)
+        with torch.no_grad():
+            _, new = step(state, where, seeded(torch.arange(2)))
+        free = rolling(3, 2, target(), law, sampling=sampling)
+        free.surrogate.refiner.denoise = partial(told, free.surrogate.refiner.denoise, seen, sampling)
+        with torch.no_grad():
+            free(state, where, seeded(torch.arange(2)))
+        seen[sampling, "window"] = new["window"]
+    surrogate = step.surrogate
+    for sampling in (False, True):
+        frame = surrogate.target.decode(surrogate.refiner.scale[:2, None, None] * seen[sampling][:, :2], past[:, -1], surrogate.normaliser)
+        assert ((PLANE.integral(frame[:, 0]) - PLANE.integral(past[:, -1])).abs().max() < 1e-3) == sampling
+    assert (seen[True, "window"] - seen[False, "window"]).abs().max() > 1e-3
+
+
+def told(denoise, seen, key, *given, **named):
+    z, first = denoise(*given, **named)
+    seen[key] = z
+    return z, first
+
+
+def test_another_step_is_refused_after_the_beginning_too():
+    step, where = rolling(), conditions(PLANE, 1)
+    state = step.begin(torch.zeros(1, 2, 2, 8, 8), where)
+    with pytest.raises(ValueError, match="steps by dt=0.1"):
+        step(state, replace(where, dt=2 * where.dt), seeded(torch.arange(1)))
 
 
 # -- the law of an autoregressive process --------------------------------------------------------------------------
