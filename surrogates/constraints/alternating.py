@@ -64,7 +64,7 @@ class Alternating(Laws):
         for made in range(1, self.sweeps + 1):
             defect = self.defect(v, reference, conditions)
             moving = defect.detach().abs().amax(1) > self.tolerance
-            if made == self.sweeps or none(moving):
+            if made == self.sweeps or none(moving, made):
                 return Reached(v, defect, made)
             v = where(moving, self.once(v, parts, conditions, past), v, conditions.domain)
         raise AssertionError("unreachable")

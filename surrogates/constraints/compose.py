@@ -23,6 +23,9 @@ from surrogates.record import recorded
 ROUNDS = 4
 """Projections of a frame whose budget depends on it, after the first: each makes the defect smaller by about dt times a rate."""
 
+EVERY = 8
+"""Sweeps between two questions to a device whether all members have arrived."""
+
 
 class Law(Constraint, Protocol):
     """A Constraint that says how many references R it keeps, so that several can share one tensor.
@@ -193,6 +196,15 @@ def where(members: Bool[Tensor, " G"], yes: Float[Tensor, "B C *X"], no: Float[T
     return torch.where(domain.expand(members[:, None].to(yes.dtype)) > 0.5, yes, no)
 
 
-def none(members: Bool[Tensor, " G"]) -> bool:
-    """Whether surely no member is so. Asked on the CPU alone: elsewhere the answer would stall the device, and "perhaps" costs a sweep."""
-    return members.device.type == "cpu" and not torch.compiler.is_compiling() and not bool(members.any())
+def none(members: Bool[Tensor, " G"], made: int) -> bool:
+    """Whether surely no member is so after `made` sweeps. "Perhaps" costs a sweep, and the answer stalls a device: see `asked`."""
+    return asked(members.device.type, made) and not bool(members.any())
+
+
+def asked(kind: str, made: int) -> bool:
+    """Whether to ask a device after so many sweeps: the CPU always, others now and then, and none in compiled code or a captured graph."""
+    if torch.compiler.is_compiling():
+        return False
+    if kind == "cpu":
+        return True
+    return made > 0 and made % EVERY == 0 and not (kind == "cuda" and torch.cuda.is_current_stream_capturing())

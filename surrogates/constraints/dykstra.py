@@ -69,7 +69,7 @@ class Dykstra(Laws):
             defect = self.defect(x, reference, conditions)
             still = moved.detach() > self.tolerance**2 * size2(start, domain)
             moving = moving & (still | (defect.detach().abs().amax(1) > self.tolerance))
-            if made == self.sweeps or none(moving):
+            if made == self.sweeps or none(moving, made):
                 return Reached(x, defect, made)
         raise AssertionError("unreachable")
 

@@ -123,7 +123,7 @@ class GaussNewton:
             for made in range(self.iterations + 1):
                 new, left = self._step(w, reference, conditions)
                 on = left.detach().abs().amax(1) > self.tolerance
-                if made == self.iterations or none(on):
+                if made == self.iterations or none(on, made):
                     break
                 w = where(on, new, w, conditions.domain)
             return Reached(w.detach() + (new - new.detach()) if grad else w, left, made)

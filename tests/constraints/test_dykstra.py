@@ -11,6 +11,7 @@ from laws import constraint_laws
 from torch import Tensor
 
 from surrogates.constraints import Alternating, BoundedIntegral, Clipped, ConservedIntegral, Dykstra, InOrder
+from surrogates.constraints.compose import asked
 from surrogates.contracts import Conditions
 from surrogates.domains import Box
 from surrogates.fields import Field, Fields
@@ -113,3 +114,8 @@ def test_is_rebuilt_from_its_description() -> None:
 def test_bad_input_is_refused() -> None:
     with pytest.raises(ValueError, match="tolerance >= 0"):
         Dykstra(LAWS, tolerance=-1.0)
+
+
+def test_a_device_is_asked_now_and_then_and_the_cpu_always() -> None:
+    assert [made for made in range(20) if asked("mps", made)] == [8, 16]
+    assert all(asked("cpu", made) for made in range(20))
