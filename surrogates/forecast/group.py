@@ -189,9 +189,9 @@ def _struck(block: Float[Tensor, "B T C *X"], first: Tensor) -> Float[Tensor, "B
 
 
 def _defect(plan: Plan, block: Tensor, state: State, conditions: Conditions) -> float | None:
-    """At the end, the largest defect of the step's own constraint, where it has one and tells its reference."""
+    """At the end, the largest defect of the step's own constraint, inf where one is not finite; None where the step does not tell it."""
     constraint: Any = getattr(plan.step, "constraint", None)
-    if constraint is None or "reference" not in state or constraint.references == 0:
+    if constraint is None or "reference" not in state:
         return None
     found = constraint.defect(block[:, -1], state["reference"], conditions).abs()
-    return float(found[found.isfinite()].max()) if bool(found.isfinite().any()) else None
+    return float(found.nan_to_num(nan=torch.inf, posinf=torch.inf).max()) if found.numel() else None
