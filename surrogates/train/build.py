@@ -25,6 +25,7 @@ from surrogates.constraints import InOrder
 from surrogates.contracts import Constraint
 from surrogates.data.module import DataModule
 from surrogates.domains import Box
+from surrogates.domains.layout import same
 from surrogates.errors import nearest
 from surrogates.fields import Fields
 from surrogates.heads import SideBySide
@@ -103,12 +104,15 @@ def refined(
     guess: str | os.PathLike[str],
     operator: OperatorFactory,
     refiner: RefinerFactory,
-    laws: Sequence[LawFactory] = (),
+    laws: Sequence[LawFactory] | None = None,
     *,
     correct_sampling: bool = False,
     soft: Sequence[SoftFactory] = (),
 ) -> Surrogate:
-    """A refiner of new weights around the frozen operator of a saved surrogate. Raises ValueError where it does not fit the data."""
+    """A refiner of new weights around the frozen operator of a saved surrogate. Raises ValueError where it does not fit the data.
+
+    It is under the law of the saved one unless `laws` are given; an empty list means none.
+    """
     first = load_surrogate(guess)
     check_fit(first, data, bundle, str(guess))
     inputs, outputs = data.history * data.fields.count + known_channels(**data.beside), bundle * data.fields.count
@@ -119,7 +123,7 @@ def refined(
         data.dt,
         operator=first.operator,
         refiner=refiner(network, **given(refiner, outputs, bundle)),
-        constraint=constraint(data.fields, laws) or first.constraint,
+        constraint=first.constraint if laws is None else constraint(data.fields, laws),
         target=first.target,
         history=data.history,
         bundle=bundle,
@@ -171,7 +175,10 @@ def check_fit(saved: Surrogate, data: DataModule, bundle: int, where: str) -> No
             raise ValueError(
                 f"{where} was trained with {name}={have} but the data here have {name}={value}; use the same, or train another guess"
             )
-    if not isinstance(saved.domain, Box) or saved.domain.with_shape(data.domain.shape) != data.domain:
+    trained: Any = saved.domain
+    if isinstance(trained, Box):
+        trained = trained.with_shape(data.domain.shape) if len(data.domain.shape) == trained.dim else trained
+    if not same(trained, data.domain):
         raise ValueError(f"{where} was trained on {saved.domain} but the data lie on {data.domain}; train another guess")
 
 

@@ -39,8 +39,8 @@ def configured(
     data: DataModule,
     operator: Entry,
     refiner: Entry | None = None,
-    laws: list[Entry] | None = None,
-    soft: list[dict[str, Any]] | None = None,
+    laws: Entry | list[Entry] | None = None,
+    soft: dict[str, Any] | list[dict[str, Any]] | None = None,
     head: Entry | list[Entry] | None = None,
     strategy: Entry = "OneStep",
     target: Entry | None = None,
@@ -58,7 +58,8 @@ def configured(
         data: The data module.
         operator: The network that is trained, such as {class: FNO, width: 32, modes: [24, 13]}.
         refiner: Generative part around the network, such as {class: FlowMatching, steps: 4}; none: a deterministic surrogate.
-        laws: Constraints in order, such as [{class: DivergenceFree}]; a law may hold others, [{class: Alternating, laws: [...]}].
+        laws: Constraints in order, such as [{class: DivergenceFree}], or one alone; a law may hold others, {class: Alternating, laws:
+            [...]}. With the folder of a `guess`, that surrogate's law unless given, and none for an empty list.
         soft: Laws that count in the loss, with their weights, such as [{law: {class: DivergenceFree}, weight: 0.1}].
         head: What makes fields from the network's outputs, lawful by construction, such as {class: StreamFunction, field: velocity};
             several in a list, each for a field of its own.
@@ -96,24 +97,31 @@ def configured(
 def parts_of(
     operator: Entry,
     refiner: Entry | None,
-    laws: list[Entry] | None,
+    laws: Entry | list[Entry] | None,
     strategy: Entry,
     target: Entry | None,
     guess: Entry | None = None,
     head: Entry | list[Entry] | None = None,
-    soft: list[dict[str, Any]] | None = None,
+    soft: dict[str, Any] | list[dict[str, Any]] | None = None,
 ) -> dict[str, Any]:
     """The parts of a model by key; each is checked against its class, none is built."""
     return {
         "operator": part(operator, "model.operator", "surrogates.operators", given=3),
         "guess": guess if guess is None or isinstance(guess, str) else part(guess, "model.guess", "surrogates.operators", given=3),
         "refiner": part(refiner, "model.refiner", "surrogates.refine", given=1, named=("channels", "frames")) if refiner else None,
-        "laws": [law_of(law, f"model.laws[{i}]") for i, law in enumerate(laws or ())],
-        "soft": [soft_of(law, f"model.soft[{i}]") for i, law in enumerate(soft or ())],
-        "heads": [part(h, "model.head", "surrogates.heads", given=1) for h in (head if isinstance(head, list) else [head] if head else [])],
+        "laws": None if laws is None else [law_of(law, key) for key, law in _each(laws, "model.laws")],
+        "soft": [soft_of(law, key) for key, law in _each(soft, "model.soft")],
+        "heads": [part(h, "model.head", "surrogates.heads", given=1) for _, h in _each(head, "model.head")],
         "strategy": part(strategy, "model.strategy", "surrogates.train"),
         "target": part(target, "model.target", "surrogates.target") if target else None,
     }
+
+
+def _each(entries: Any, key: str) -> list[tuple[str, Any]]:
+    """Entries with their keys, of a list or of one alone."""
+    if isinstance(entries, list):
+        return [(f"{key}[{i}]", e) for i, e in enumerate(entries)]
+    return [(key, entries)] if entries else []
 
 
 class TrainCLI(LightningCLI):

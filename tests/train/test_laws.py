@@ -66,6 +66,20 @@ trainer: {validate_every: 0, tensorboard: false, progress: false, accelerator: c
 """
 
 
+@pytest.mark.parametrize("laws", ["{class: ConservedIntegral, field: u}", "DivergenceFree"])
+def test_one_law_needs_no_list(laws: str, tmp_path: Path) -> None:
+    """As a head does; what is wrong with it is named without the list's brackets. The data, last, are missing."""
+    file = tmp_path / "one.yaml"
+    soft = "{law: {class: ConservedIntegral, field: u}, weight: 5}"
+    file.write_text(f"data: {{dataset: nowhere/else.hdf5}}\nmodel: {{operator: FNO, laws: {laws}, soft: {soft}}}\nsteps: 1\n")
+    with pytest.raises(Exception, match="no such file or folder"):
+        main(["--config", str(file), "--out", str(tmp_path / "run")])
+    with pytest.raises(ValueError, match=r"model.laws\.class: no class 'Nothing'"):
+        parts_of("FNO", None, {"class": "Nothing"}, "OneStep", None)
+    made = parts_of("FNO", None, MASS, "OneStep", None, soft={"law": MASS, "weight": 5})
+    assert describe(made["laws"][0](FIELDS)) == describe(ConservedIntegral(FIELDS, "u")) and made["soft"][0](FIELDS).weight == 5.0
+
+
 def test_a_file_trains_with_hard_and_soft_laws_which_are_saved(stored: Path, tmp_path: Path) -> None:
     (tmp_path / "c.yaml").write_text(CONFIG.replace("DATA", str(stored)))
     made = main(["--config", str(tmp_path / "c.yaml"), "--out", str(tmp_path / "run")]).surrogate

@@ -15,11 +15,16 @@ import pytest
 import torch
 from lightning.pytorch import Trainer
 
+from surrogates.constraints import ConservedIntegral
+from surrogates.data.module import DataModule
+from surrogates.domains import Sphere
 from surrogates.noise import AtStep, SeededNoise
 from surrogates.operators import FNO
 from surrogates.refine import FlowMatching
 from surrogates.saved import load, save
+from surrogates.surrogate import Surrogate
 from surrogates.train import EMA, OneStep, Optimiser, Pushforward, Settings, Training, train
+from surrogates.train.build import check_fit
 from surrogates.train.callbacks import Checkpoints
 from surrogates.train.log import TRAIN, VALID
 
@@ -315,6 +320,28 @@ def test_a_guess_that_does_not_fit_the_data_is_refused(training: Make, settings:
     save(generative, tmp_path / "generative")
     with pytest.raises(ValueError, match="no deterministic operator"):
         training(guess=tmp_path / "generative", refiner=FlowMatching)
+
+
+def test_a_refiner_inherits_the_law_of_its_guess_unless_it_is_given_one_or_none(training: Make, settings: Settings, tmp_path: Path) -> None:
+    law = partial(ConservedIntegral, field="u")
+    train(training(laws=[law]), steps=1, out=tmp_path / "guess", settings=settings)
+    given = {"guess": tmp_path / "guess", "refiner": FlowMatching}
+    assert isinstance(training(**given).surrogate.constraint, ConservedIntegral)
+    assert training(**given, laws=[]).surrogate.constraint is None
+    assert training(**given, laws=None, correct_sampling=True).surrogate.correct_sampling
+
+
+def test_a_refiner_goes_around_a_guess_on_the_same_sphere_and_no_other(
+    training: Make, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guess = train(training(), steps=1, settings=settings).surrogate
+    made, data = Surrogate(**{**guess.arguments, "domain": Sphere((4, 8))}), training().data  # type: ignore[attr-defined]
+    data.windows("train")
+    monkeypatch.setattr(DataModule, "domain", Sphere((4, 8)))
+    check_fit(made, data, 1, "here")
+    monkeypatch.setattr(DataModule, "domain", Sphere((4, 8), radius=2.0))
+    with pytest.raises(ValueError, match="was trained on"):
+        check_fit(made, data, 1, "here")
 
 
 def test_randomness_is_keyed_by_step_and_window_alone(training: Make) -> None:
