@@ -13,10 +13,8 @@ from torch import nn
 
 from surrogates.record import describe
 from surrogates.saved import load_surrogate
-from surrogates.surrogate import Surrogate
+from surrogates.surrogate import Surrogate, alike, unlike
 from surrogates.train.part import Trained
-
-ALIKE = ("fields", "dt", "history", "bundle", "parameters_used")
 
 
 def taught_by(refiner: Any) -> list[str]:
@@ -27,10 +25,10 @@ def taught_by(refiner: Any) -> list[str]:
 def check_teacher(folder: str, student: Surrogate) -> None:
     """Raise ValueError where the surrogate in `folder` generates something else than `student` does, or in other units."""
     teacher = load_surrogate(folder)
-    for name in ALIKE:
+    differing = unlike(teacher, student) or ([] if alike(student.domain, teacher.domain) else ["domain"])
+    for name in differing:
         have, want = getattr(teacher, name), getattr(student, name)
-        if have != want:
-            raise ValueError(f"the teacher {folder} has {name}={have} but its student has {name}={want}; train both alike")
+        raise ValueError(f"the teacher {folder} has {name}={have} but its student has {name}={want}; train both alike")
     if describe(teacher.target) != describe(student.target):
         raise ValueError(
             f"the teacher {folder} generates {type(teacher.target).__name__} but its student {type(student.target).__name__}; "
@@ -46,7 +44,9 @@ def check_teacher(folder: str, student: Surrogate) -> None:
 
 
 def _conditions(surrogate: Surrogate) -> dict[str, torch.Tensor]:
-    return {"mean": surrogate.parameter_mean, "std": surrogate.parameter_std}
+    """Statistics of what it is conditioned on: parameters, static fields and forcings."""
+    known = {} if surrogate.known is None else surrogate.known.state_dict()
+    return {"mean": surrogate.parameter_mean, "std": surrogate.parameter_std, **known}
 
 
 def _weights(operator: nn.Module | None) -> dict[str, torch.Tensor]:

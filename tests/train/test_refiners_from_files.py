@@ -11,10 +11,13 @@ import yaml
 
 from surrogates import refine
 from surrogates.data import open_dataset
+from surrogates.domains import Box
+from surrogates.fields import Field, Fields
 from surrogates.forecast import simulate
 from surrogates.refine.guidance import EndPoint, Guided
 from surrogates.refine.teacher import without_teacher
 from surrogates.saved import load, save
+from surrogates.surrogate import Surrogate
 from surrogates.train.cli import main
 from surrogates.train.teachers import check_teacher
 
@@ -151,6 +154,24 @@ def test_a_teacher_of_other_statistics_is_refused(flow: Path) -> None:
     student.normaliser.state_std.mul_(1.01)
     with pytest.raises(ValueError, match="other statistics than its student"):
         check_teacher(str(flow), student)
+
+
+def test_a_teacher_of_other_surroundings_is_refused(flow: Path, tmp_path: Path) -> None:
+    """Another domain, other static fields, or the same in other units."""
+    student = load(flow)
+    other = Surrogate(**{**student.arguments, "domain": Box.periodic((16,), 1.0)})
+    with pytest.raises(ValueError, match="has domain=.* but its student"):
+        check_teacher(str(flow), other)
+    deep = Surrogate(**{**student.arguments, "static": Fields.of(Field("depth", "m"))})
+    deep.load_state_dict(student.state_dict(), strict=False)
+    with pytest.raises(ValueError, match="has static=None but its student"):
+        check_teacher(str(flow), deep)
+    teacher = save(deep, tmp_path / "deep")
+    check_teacher(str(teacher), deep)
+    assert deep.known is not None
+    deep.known.static_std.mul_(2)
+    with pytest.raises(ValueError, match="other statistics than its student"):
+        check_teacher(str(teacher), deep)
 
 
 @pytest.mark.parametrize("name", ["FlowMatching", "StochasticInterpolant", "DYffusion"])
