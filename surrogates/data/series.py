@@ -11,6 +11,7 @@ import hashlib
 import os
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -149,9 +150,12 @@ def opened(source: str | os.PathLike[str] | xr.Dataset) -> xr.Dataset:
 
 
 def identity_of(source: str | os.PathLike[str] | xr.Dataset) -> Any:
-    """What a run knows a source by: its path, or a hash of a Dataset's values."""
+    """What a run knows a source by: its path with the sizes and times of change of its files, or a hash of a Dataset's values."""
     if not isinstance(source, xr.Dataset):
-        return os.fspath(source)
+        path = Path(source)
+        files = sorted(f for f in path.rglob("*") if f.is_file()) if path.is_dir() else [path]
+        stats = [(str(f.relative_to(path)), f.stat().st_size, f.stat().st_mtime_ns) for f in files]
+        return f"{os.fspath(source)}, files {hashlib.sha256(repr(stats).encode()).hexdigest()[:16]}"
     digest = hashlib.sha256(repr(sorted(map(str, source.variables))).encode())
     for name in sorted(map(str, source.variables)):
         digest.update(np.ascontiguousarray(source[name].values).tobytes())
@@ -159,14 +163,8 @@ def identity_of(source: str | os.PathLike[str] | xr.Dataset) -> Any:
 
 
 def function_identity(function: Any) -> Any:
-    """What a run knows a function by: what it records, or its name and a hash of its code."""
+    """What a run knows a function by: what it records, or its name and all that it was made of."""
+    from surrogates.forecast.identity import portrait
+
     arguments: Mapping[str, Any] | None = getattr(function, "arguments", None)
-    if arguments is not None:
-        return {type(function).__qualname__: dict(arguments)}
-    code = getattr(function, "__code__", None)
-    if code is None:
-        return repr(type(function))
-    cells = [c.cell_contents for c in getattr(function, "__closure__", None) or ()]
-    plain = [c for c in cells if isinstance(c, int | float | str | bool)]
-    digest = hashlib.sha256(code.co_code + repr((code.co_consts, plain)).encode()).hexdigest()[:16]
-    return f"{function.__module__}.{function.__qualname__} {digest}"
+    return portrait(function) if arguments is None else {type(function).__qualname__: portrait(dict(arguments))}

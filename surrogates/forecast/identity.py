@@ -11,21 +11,29 @@ import hashlib
 import inspect
 import json
 from collections.abc import Mapping
-from types import CodeType, FunctionType, MethodType
+from pathlib import PurePath
+from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
+import numpy as np
 import torch
+import xarray as xr
 from torch import Tensor, nn
 
 from surrogates.contracts import Step
+from surrogates.data.series import identity_of
+from surrogates.domains import Box, Masked, Mesh, Sphere
+from surrogates.fields import Fields
 from surrogates.record import describe
+
+UNKNOWN = "unknown"
+GEOMETRY = Box | Masked | Mesh | Sphere | Fields
+PLAIN = bytes | complex | range | slice | set | frozenset | PurePath | torch.dtype | torch.device  # type: ignore[type-arg]
 
 
 def identity(step: Step) -> dict[str, Any]:
-    """{"step", "weights"}, fit for JSON. Steps that do not record their arguments are known by class and tensors."""
-    made: Any = portrait(step) if hasattr(step, "arguments") else type(step).__qualname__
-    tensors = step.state_dict() if isinstance(step, nn.Module) else {k: v for k, v in vars(step).items() if isinstance(v, Tensor)}
-    return {"step": made, "weights": digest(tensors)}
+    """{"step", "weights"}, fit for JSON: how it is made, and a hash of the tensors of all that it holds."""
+    return {"step": portrait(step), "weights": digest(tensors(step))}
 
 
 def digest(tensors: dict[str, Tensor]) -> str:
@@ -38,12 +46,48 @@ def digest(tensors: dict[str, Tensor]) -> str:
 
 
 def known(value: Any) -> Any:
-    """What a run knows a part by: how it is made, or, where that is not recorded, its class and its tensors."""
-    try:
-        return describe(value)
-    except TypeError:
-        tensors = {k: v for k, v in vars(value).items() if isinstance(v, Tensor)} if hasattr(value, "__dict__") else {}
-        return {"class": type(value).__qualname__, "tensors": digest(tensors)}
+    """What a run knows a part by: how it is made, and a hash of its tensors where it has some."""
+    made, held = portrait(value), tensors(value)
+    return {"made": made, "tensors": digest(held)} if held else made
+
+
+def unknown(made: Any) -> list[str]:
+    """The types of objects in a portrait that nothing tells from others of their type."""
+    if isinstance(made, list):
+        return [name for v in made for name in unknown(v)]
+    if not isinstance(made, Mapping):
+        return []
+    return [*made.get(UNKNOWN, []), *(name for k, v in made.items() if k != UNKNOWN for name in unknown(v))]
+
+
+def tensors(value: Any, path: str = "", around: frozenset[int] = frozenset()) -> dict[str, Tensor]:
+    """Every tensor that an object holds, by its path: of modules their state, of others those in what they were made of, or hold."""
+    if isinstance(value, Tensor):
+        return {path: value}
+    if value is None or isinstance(value, bool | int | float | str | GEOMETRY) or id(value) in around or inspect.isclass(value):
+        return {}
+    inside, lead = around | {id(value)}, f"{path}." if path else ""
+    if isinstance(value, nn.Module):
+        out: dict[str, Tensor] = {f"{lead}{k}": v for k, v in value.state_dict().items()}
+        for name, module in value.named_modules():
+            for k, v in _held(module).items():
+                if not isinstance(v, Tensor | nn.Module):
+                    out |= tensors(v, f"{lead}{name}.{k}", inside)
+        return out
+    parts = dict(enumerate(value)) if isinstance(value, list | tuple) else value if isinstance(value, Mapping) else _held(value)
+    return {name: v for k, part in parts.items() for name, v in tensors(part, f"{lead}{k}", inside).items()}
+
+
+def _held(value: Any) -> Mapping[str, Any]:
+    """What an object was made of, where it records that, else what it holds."""
+    arguments = getattr(value, "arguments", None)
+    if isinstance(arguments, Mapping):
+        return arguments
+    if isinstance(value, FunctionType | MethodType | functools.partial | ModuleType) or not hasattr(value, "__dict__"):
+        return {}
+    return {
+        k: v for k, v in vars(value).items() if _telling(k, v) and not (isinstance(value, nn.Module) and (k == "training" or k[0] == "_"))
+    }
 
 
 def portrait(value: Any, around: frozenset[int] = frozenset()) -> Any:
@@ -64,6 +108,12 @@ def portrait(value: Any, around: frozenset[int] = frozenset()) -> Any:
         return {str(k): portrait(v, inside) for k, v in value.items()}
     if isinstance(value, Tensor):
         return {"tensor": digest({"": value})}
+    if isinstance(value, np.ndarray | np.generic):
+        return {"array": hashlib.sha256(f"{value.dtype} {value.shape}".encode() + np.ascontiguousarray(value).tobytes()).hexdigest()[:16]}
+    if isinstance(value, xr.Dataset | xr.DataArray):
+        return {"data": identity_of(value if isinstance(value, xr.Dataset) else value.to_dataset(name="values"))}
+    if isinstance(value, PLAIN):
+        return {type(value).__name__: sorted(map(repr, value)) if isinstance(value, set | frozenset) else repr(value)}
     if hasattr(value, "arguments"):
         return {"class": _name(type(value)), "arguments": portrait(value.arguments, inside)}
     if isinstance(value, FunctionType):
@@ -72,24 +122,33 @@ def portrait(value: Any, around: frozenset[int] = frozenset()) -> Any:
         return {"method": portrait(value.__func__, inside), "of": portrait(value.__self__, inside)}
     if isinstance(value, functools.partial):
         return {"partial": [portrait(part, inside) for part in (value.func, value.args, value.keywords)]}
-    if inspect.isclass(value) or inspect.isbuiltin(value) or not hasattr(value, "__dict__"):
-        return _name(value if hasattr(value, "__qualname__") else type(value))
+    if inspect.isclass(value) or inspect.isroutine(value) or isinstance(value, np.ufunc):
+        return _name(value if hasattr(value, "__qualname__") else type(value)) + f".{getattr(value, '__name__', '')}"
+    if isinstance(value, ModuleType):
+        return value.__name__
+    if not hasattr(value, "__dict__"):
+        return {UNKNOWN: [_name(type(value))]}
     if isinstance(value, nn.Module):
-        return {"module": str(value), "tensors": digest(value.state_dict())}
-    return {"class": _name(type(value)), "attributes": {k: portrait(v, inside) for k, v in sorted(vars(value).items()) if _telling(v)}}
+        parts = {name: portrait(held, inside) for name, m in value.named_modules() if (held := _held(m))}
+        return {"module": str(value), "tensors": digest(value.state_dict()), "attributes": parts}
+    held = {k: portrait(v, inside) for k, v in sorted(_held(value).items())}
+    return {"class": _name(type(value)), "attributes": held} if held else _name(type(value))
 
 
-def _telling(value: Any) -> bool:
-    """Whether an attribute is one that tells objects apart, rather than something that is kept for speed."""
-    plain = value is None or isinstance(value, bool | int | float | str | Tensor | FunctionType | functools.partial)
-    return plain or hasattr(value, "arguments") or (isinstance(value, list | tuple) and all(_telling(v) for v in value))
+def _telling(name: str, value: Any) -> bool:
+    """Whether an attribute is one that tells objects apart, rather than what is kept for speed or lives in this process alone."""
+    if isinstance(value, list | tuple):
+        return all(_telling(name, v) for v in value)
+    if isinstance(value, Mapping):
+        return not name.startswith("_") and all(_telling(str(k), v) for k, v in value.items())
+    return value is None or hasattr(value, "__dict__") or isinstance(value, bool | int | float | str | np.ndarray | np.generic | PLAIN)
 
 
 def _name(value: Any) -> str:
     return f"{value.__module__}.{value.__qualname__}"
 
 
-def _code(function: FunctionType, inside: frozenset[int]) -> str:
+def _code(function: FunctionType, inside: frozenset[int]) -> Any:
     """A hash of all that a function was made of, but for the globals that it names."""
     cells = []
     for cell in function.__closure__ or ():
@@ -98,7 +157,8 @@ def _code(function: FunctionType, inside: frozenset[int]) -> str:
         except ValueError:  # a name that has no value yet
             cells.append(None)
     made = [_constant(function.__code__), portrait(function.__defaults__, inside), portrait(function.__kwdefaults__, inside), cells]
-    return hashlib.sha256(json.dumps(made).encode()).hexdigest()[:16]
+    code, lost = hashlib.sha256(json.dumps(made).encode()).hexdigest()[:16], unknown(made)
+    return {"hash": code, UNKNOWN: lost} if lost else code
 
 
 def _constant(value: Any) -> Any:

@@ -23,7 +23,7 @@ from surrogates.contracts import Conditions, Noise, State, Step
 from surrogates.domains.layout import AnyDomain
 from surrogates.fields import Fields
 from surrogates.forecast.blowup import Limits
-from surrogates.forecast.identity import identity, known
+from surrogates.forecast.identity import identity, known, unknown
 from surrogates.forecast.keep import Keep
 from surrogates.forecast.monitor import Monitor
 from surrogates.forecast.perturbations import Perturbation
@@ -160,7 +160,7 @@ class Plan:
         return times[: self.frames]
 
     def fingerprint(self) -> dict[str, Any]:
-        """What makes this run the same run."""
+        """What makes this run the same run. Raises ValueError for parts that nothing tells from others like them."""
         conditions = self.conditions
         digest = hashlib.sha256(self.past.contiguous().numpy().tobytes())
         digest.update(b"".join(v.numpy().tobytes() for v in (conditions.parameters, conditions.time, conditions.dt)))
@@ -168,6 +168,12 @@ class Plan:
         if conditions.static is not None:
             digest.update(conditions.static.contiguous().numpy().tobytes())
         parts = {"perturb": self.perturb, "surroundings": self.surroundings, "monitor": self.monitor}
+        of = {k: known(v) for k, v in parts.items() if v is not None}
+        if lost := {k: names for k, v in of.items() if (names := unknown(v))}:
+            raise ValueError(
+                f"a stored run must know what it is made from, but nothing tells these objects from others like them: {lost}; give "
+                "numbers, tensors, arrays, functions of those, or an object with a dictionary `arguments`, or forecast without out"
+            )
         return {
             **{k: _short(v) for k, v in identity(self.step).items()},
             "initial state": digest.hexdigest()[:16],
@@ -180,7 +186,7 @@ class Plan:
             "chunk": self.length,
             "limits": known(self.limits),
             "keep": known(self.keep),
-            **{k: _short(known(v)) for k, v in parts.items() if v is not None},
+            **{k: _short(v) for k, v in of.items()},
         }
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -56,8 +58,12 @@ def test_a_file_is_read_as_the_dataset_and_known_by_its_path(tmp_path: Path) -> 
     t = torch.tensor([1.7], dtype=torch.float64)
     stored, held = Series(path, ["sun"]), Series(dataset(), ["sun"])
     assert torch.equal(stored.of([11])(t), held.of([11])(t))
-    assert stored.arguments["source"] == str(path) and held.arguments["source"].startswith("in memory, sha256")
+    assert stored.arguments["source"].startswith(str(path)) and held.arguments["source"].startswith("in memory, sha256")
     assert held.arguments != Series(dataset() * 2, ["sun"]).arguments
+    again = Series(path, ["sun"])
+    assert again.arguments == stored.arguments
+    dataset().assign(sun=2 * dataset()["sun"]).to_zarr(path, mode="w", consolidated=False)
+    assert Series(path, ["sun"]).arguments != stored.arguments
 
 
 @pytest.mark.parametrize("dt", [0.1, 0.2, 0.05, 0.01, 0.3])
@@ -85,6 +91,22 @@ def test_a_function_is_known_by_its_code_and_what_it_closes_over() -> None:
         return lambda t: gain * t
 
     assert function_identity(made(1.0)) == function_identity(made(1.0)) != function_identity(made(2.0))
+
+
+def scaled(gain: object, t: object) -> object:
+    return gain
+
+
+@pytest.mark.parametrize("make", [
+    lambda gain: partial(scaled, gain),
+    lambda gain: partial(scaled, torch.tensor([gain])),
+    lambda gain: (lambda t, a=gain: a * t),
+    lambda gain: (lambda t, *, k=gain * 2: k * t),
+    lambda gain: (lambda array: lambda t: array * t)(np.full(2, gain)),
+    lambda gain: (lambda tensor: lambda t: tensor * t)(torch.full((2,), gain)),
+])  # fmt: skip
+def test_a_function_is_known_by_all_it_is_made_of(make: Any) -> None:
+    assert function_identity(make(1.0)) == function_identity(make(1.0)) != function_identity(make(5.0))
 
 
 @pytest.mark.parametrize(

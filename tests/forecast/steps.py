@@ -101,10 +101,15 @@ class Rotates:
 class Interrupted:
     """Another step, which raises (or kills its own process) once it has been called `calls` times."""
 
+    step: Any
+    left: int
+    kill: bool
+
     def __init__(self, step: Any, calls: int, kill: bool = False) -> None:
-        self.step, self.left, self.kill = step, calls, kill
-        self.inputs, self.outputs, self.history, self.bundle = step.inputs, step.outputs, step.history, step.bundle
-        self.__class__ = type(type(step).__qualname__, (Interrupted,), {"__qualname__": type(step).__qualname__})
+        of, names = type(step), ("inputs", "outputs", "history", "bundle")
+        mine = {"step": step, "left": calls, "kill": kill, "__qualname__": of.__qualname__, "__module__": of.__module__}
+        self.__class__ = type(of.__qualname__, (Interrupted,), mine | {n: getattr(step, n) for n in names})
+        self.__dict__.update(vars(step))  # a run knows a step by these
 
     def begin(self, past: Tensor, conditions: Conditions) -> Mapping[str, Tensor]:
         return self.step.begin(past, conditions)  # type: ignore[no-any-return]
@@ -114,7 +119,7 @@ class Interrupted:
             if self.kill:
                 os.kill(os.getpid(), signal.SIGKILL)
             raise KeyboardInterrupt
-        self.left -= 1
+        type(self).left -= 1
         return self.step(*args)
 
 
