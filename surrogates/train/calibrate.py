@@ -94,6 +94,7 @@ def calibrate(
     grid = sorted({float(c) for c in coarse})
     for rho in grid:
         search.settle(rho)
+    search.check()
     if search.inflation is None and len(grid) > 1 and len({t.misfit for t in search.tried}) == 1:
         raise ValueError(
             f"a {type(surrogate.refiner).__name__} has no inflation, and the coherence of its source changes nothing: there is nothing to "
@@ -121,6 +122,15 @@ class Search:
     def best(self) -> Tried:
         return min(self.tried, key=lambda t: t.misfit)
 
+    def check(self) -> None:
+        """Raise ValueError where no evaluation had a finite misfit."""
+        if not isfinite(self.best.misfit):
+            why = "members blow up" if self.best.failed else "its members do not differ"
+            raise ValueError(
+                f"{why} in every ensemble tried ({len(self.tried)}, of {self.frames} frames), so there is no spread to compare with its "
+                "error; train for longer, or calibrate on fewer frames"
+            )
+
     def set(self, inflation: float, coherence: float) -> None:
         self.surrogate.coherence.fill_(coherence)
         if self.inflation is not None:
@@ -145,6 +155,11 @@ class Search:
         if not self.leads:
             above = (curves["correlation"] > CORRELATED).int()
             self.leads = int(above.cumprod(0).sum())
+            if not self.leads and not bool(members[:, :, 0].isfinite().all()):
+                raise ValueError(
+                    f"members blow up at the first lead, coherence {coherence:g}, so there is no spread to calibrate; is the surrogate "
+                    "trained, and on this data set?"
+                )
             if not self.leads:
                 raise ValueError(
                     f"the ensemble mean correlates {float(curves['correlation'][0]):.2f} with the truth at the first lead, not above "

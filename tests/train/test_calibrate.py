@@ -21,6 +21,8 @@ from surrogates.fields import Field, Fields
 from surrogates.interchange import to_xarray
 from surrogates.surrogate import Surrogate
 from surrogates.train import calibrate
+from surrogates.train.calibrate import Search
+from surrogates.train.validation import trial
 
 FIELDS, BOX, DT, SIGMA = Fields.of(Field("u")), Box.periodic((256,), 1.0), 0.5, 0.05
 
@@ -113,6 +115,28 @@ def test_a_refiner_that_neither_number_reaches_is_refused() -> None:
 
     with pytest.raises(ValueError, match="a Fresh has no inflation, .*: there is nothing to calibrate"):
         calibrate(Surrogate(FIELDS, BOX, DT, operator=Still(), refiner=Fresh()), truth(0.0), frames=6, members=4)
+
+
+@pytest.mark.parametrize(
+    ("factor", "message"), [(math.nan, "members blow up at the first lead"), (0.0, "its members do not differ in every")]
+)
+def test_an_ensemble_without_a_finite_misfit_is_not_said_to_ignore_coherence(
+    factor: float, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = surrogate(SIGMA)
+    made.refiner.inflation = None  # type: ignore[union-attr,assignment]
+    monkeypatch.setattr(made.refiner, "forward", lambda guess, context, *_: guess + factor * context)
+    with pytest.raises(ValueError, match=message):
+        calibrate(made, truth(0.0), frames=6, members=4)
+
+
+def test_an_ensemble_that_blows_up_later_is_said_to() -> None:
+    search = Search(surrogate(SIGMA), trial(truth(0.0), surrogate(SIGMA), 6, 1, None), 6, 4, 0)
+    search.leads = 6
+    search.surrogate.refiner.scale = math.inf  # type: ignore[union-attr,assignment]
+    assert search.evaluate(1.0, 0.0) == [] and search.best.failed == 12 * 4 and search.best.misfit == math.inf
+    with pytest.raises(ValueError, match="members blow up in every"):
+        search.check()
 
 
 def test_members_that_blow_up_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
