@@ -9,6 +9,7 @@ with rounding, float32's where the forecast was stored so; that says the project
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 
 import numpy as np
@@ -24,16 +25,23 @@ from surrogates.interchange import MEMBER, TIME, TRAJECTORY, conditions_of, doma
 CHUNK = 2**22
 """Values of the forecast in memory at a time."""
 
+Surroundings = Callable[[Conditions, int], Conditions]
+"""From the conditions of the initial state, and how many frames have been made, to the conditions there."""
 
-def defects(forecast: xr.Dataset, law: Constraint, initial: xr.Dataset | None = None) -> xr.Dataset:
+
+def defects(
+    forecast: xr.Dataset, law: Constraint, initial: xr.Dataset | None = None, *, surroundings: Surroundings | None = None
+) -> xr.Dataset:
     """The largest |defect| of each law by name, (trajectory, [member,] time), dimensionless, float64; NaN in frames that are not finite.
 
     `initial` holds the state that the forecast began from, its last time; laws that remember nothing need none. Raises ValueError where
-    it is missing, where its trajectories or the frames' times do not belong to the forecast, and where frames that budgets
-    depend on were left out.
+    it is missing, where its trajectories or the frames' times do not belong to the forecast, and where frames that budgets depend on were left out.
+    Laws that read a forcing, a boundary or parameters that change take them from `surroundings`, such as
+    lambda start, n: replace(start.after(n), forcing=f); dt stays.
     """
     fields, start = fields_of(forecast), _start(forecast, initial)
     alone = MEMBER not in forecast.dims
+    at = surroundings or Conditions.after
     rows = []
     for i in range(forecast.sizes[TRAJECTORY]):
         here = forecast.isel({TRAJECTORY: [i]})
@@ -41,7 +49,7 @@ def defects(forecast: xr.Dataset, law: Constraint, initial: xr.Dataset | None = 
         conditions = conditions_of(here if initial is None else initial.isel({TRAJECTORY: [i]})).rows(members)
         conditions = Conditions(**{**vars(conditions), "time": torch.full_like(conditions.time, start)})
         known = None if initial is None else from_xarray(initial.isel({TRAJECTORY: [i]}), fields)[:, -1]
-        rows.append(_follow(here, law, conditions, None if known is None else known.expand(len(members), *known.shape[1:]), alone))
+        rows.append(_follow(here, law, conditions, None if known is None else known.expand(len(members), *known.shape[1:]), alone, at))
     dims = (TRAJECTORY, TIME) if alone else (TRAJECTORY, MEMBER, TIME)
     values = {name: np.stack([row[name].numpy() for row in rows]) for name in rows[0]}
     coords = {k: v for k, v in forecast.coords.items() if set(v.dims) <= set(dims)}
@@ -50,7 +58,7 @@ def defects(forecast: xr.Dataset, law: Constraint, initial: xr.Dataset | None = 
 
 
 def _follow(
-    here: xr.Dataset, law: Constraint, conditions: Conditions, known: Tensor | None, alone: bool
+    here: xr.Dataset, law: Constraint, conditions: Conditions, known: Tensor | None, alone: bool, at: Surroundings
 ) -> dict[str, Float[Tensor, "M T"]]:
     """The defects of one trajectory's members, with the budgets that come along."""
     fields, dt = fields_of(here), float(conditions.dt[0])
@@ -62,6 +70,8 @@ def _follow(
         raise ValueError(
             f"the budget of {', '.join(law_names(law))} depends on every frame but some were not kept; keep them all (every=1)"
         )
+    start, made = conditions, 0
+    conditions = at(start, 0)
     reference: Tensor | None = None if known is None else law.reference(known, conditions)
     size = max(1, CHUNK // (len(conditions.time) * fields.count * domain_of(here).measure.numel()))
     found: list[dict[str, Tensor]] = []
@@ -73,7 +83,8 @@ def _follow(
                 raise ValueError("this law has budgets, which the initial state sets; pass it as `initial`")
             for _ in range(int(steps[n])):
                 reference = law.advance(reference, frame, conditions)
-                conditions = conditions.after(1)
+                made += 1
+                conditions = at(start, made)
             left = remaining(law, frame, reference, conditions)
             found.append({name: d.abs().amax(1) for name, d in left.items()})
     return {name: torch.stack([f[name] for f in found], 1) for name in found[0]}

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
+from torch import Tensor
 
-from surrogates.constraints import InOrder, Law, OpenIntegral, StraightThrough
+from surrogates.constraints import ConservedIntegral, InOrder, Law, OpenIntegral, StraightThrough
 from surrogates.constraints.compose import over_bundle
 from surrogates.constraints.report import defects
 from surrogates.contracts import Conditions
@@ -37,3 +40,20 @@ def test_budgets_that_read_the_field_are_those_of_the_frames_returned(law: Law) 
     assert float(defects(forecast, law, initial)["OpenIntegral-q"].max()) < 1e-5
     with pytest.raises(ValueError, match="depends on every frame"):
         defects(forecast.isel(time=[1, 3]), law, initial)
+
+
+def test_laws_that_read_a_forcing_take_it_from_the_surroundings() -> None:
+    """q grows by the integral of t, t^2/2, and so do its budgets."""
+
+    def forcing(t: Tensor) -> Tensor:
+        return t[:, None, None].expand(-1, 2, 20)
+
+    times = torch.arange(1, 5, dtype=torch.float64) * DT
+    frames = (1 + times.square() / 2)[None, :, None, None].expand(1, 4, 2, 20)
+    forecast = to_xarray(frames, FIELDS, LINE, time=times.tolist(), trajectories=[0], attrs={"dt": DT})
+    initial = to_xarray(torch.ones(1, 1, 2, 20, dtype=torch.float64), FIELDS, LINE, time=[0.0], trajectories=[0], attrs={"dt": DT})
+    law = ConservedIntegral(FIELDS, "q", forced=True)
+    left = defects(forecast, law, initial, surroundings=lambda start, n: replace(start.after(n), forcing=forcing))
+    assert float(left["ConservedIntegral-q"].max()) < 2e-7
+    with pytest.raises(ValueError, match="no forcing"):
+        defects(forecast, law, initial)
