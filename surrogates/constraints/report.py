@@ -35,8 +35,8 @@ def defects(
     """The largest |defect| of each law by name, (trajectory, [member,] time), dimensionless, float64; NaN in frames that are not finite.
 
     `initial` holds the state that the forecast began from, its last time; laws that remember nothing need none. Raises ValueError where
-    it is missing, where its trajectories or the frames' times do not belong to the forecast, and where frames that budgets depend on were left out.
-    Laws that read a forcing, a boundary or parameters that change take them from `surroundings`, such as
+    it is missing, where its trajectories or the frames' times do not belong to the forecast, and where frames that budgets depend on were
+    left out. Laws that read a forcing, a boundary or parameters that change take them from `surroundings`, such as
     lambda start, n: replace(start.after(n), forcing=f); dt stays.
     """
     fields, start = fields_of(forecast), _start(forecast, initial)
