@@ -1,12 +1,13 @@
 """How a run that was cut knows where it was: `run.json`, and for each group of rows a log of blocks and the state behind the last two.
 
     run.json               the fingerprint: what makes this run the same run
-    .state/<g>.log         a line a block: frames made, and the files that hold them with their sizes
+    .state/<g>.log         a line a block: frames made, the files that hold them with their sizes, and the size of the state
     .state/<g>-<n>.safetensors   all that the next block of group g follows from, after n frames
 
 A block's frames are written first, then the state, then the line. So a run killed at any moment goes on from its last line and writes
 the same bytes again where it was cut; half a line counts as none. A group's log is its own: groups may run in different processes. Where
-a file is missing or shorter than its line says (a disk that lost what it had promised), the group goes back to before that block.
+a file, or the last state, is missing or shorter than its line says (a disk that lost what it had promised), the group goes back to
+before that block.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from torch import Tensor
 from surrogates.contracts import State
 
 RUN, STATES = "run.json", ".state"
+Line = tuple[int, dict[str, int], int | None]
+"""Frames made, the files that hold them with their sizes, and the size of the state."""
 
 
 class Journal:
@@ -33,7 +36,7 @@ class Journal:
 
     def __init__(self, folder: Path, files: Path, fingerprint: Mapping[str, Any]) -> None:
         self.folder, self.files, self.fingerprint = folder, files, dict(fingerprint)
-        self._lines: dict[int, list[tuple[int, dict[str, int]]]] = {}
+        self._lines: dict[int, list[Line]] = {}
         if (folder / RUN).is_file():
             check_same(folder, json.loads((folder / RUN).read_text())["fingerprint"], fingerprint)
 
@@ -66,8 +69,8 @@ class Journal:
         save_file(tensors, part, metadata={"complex": json.dumps(keys)})
         os.replace(part, file)
         with self._log(group).open("ab") as log:
-            log.write(json.dumps([made, dict(written)]).encode() + b"\n")
-        self._lines[group].append((made, dict(written)))
+            log.write(json.dumps([made, dict(written), file.stat().st_size]).encode() + b"\n")
+        self._lines[group].append((made, dict(written), file.stat().st_size))
         for old in self._log(group).parent.glob(f"{group}-*.safetensors"):
             if old not in (file, self._state(group, before)):
                 old.unlink(missing_ok=True)
@@ -77,30 +80,38 @@ class Journal:
         for old in (self.folder / STATES).glob("*.safetensors"):
             old.unlink(missing_ok=True)
 
-    def _read(self, group: int) -> list[tuple[int, dict[str, int]]]:
+    def _read(self, group: int) -> list[Line]:
         log = self._log(group)
         if not log.is_file():
             return []
         whole = log.read_bytes().rpartition(b"\n")[0]
-        return [(int(made), files) for made, files in map(json.loads, whole.splitlines())]
+        return [(int(made), files, int(rest[0]) if rest else None) for made, files, *rest in map(json.loads, whole.splitlines())]
 
-    def _sound(self, group: int, lines: list[tuple[int, dict[str, int]]]) -> list[tuple[int, dict[str, int]]]:
+    def _sound(self, group: int, lines: list[Line]) -> list[Line]:
         """The lines whose files are all there, as far as there is a state to go on from."""
         damage = next(
-            ((n, f, size) for n, (_, files) in enumerate(lines) for f, size in files.items() if _size(self.files / f) != size), None
+            ((n, self.files / f, size) for n, line in enumerate(lines) for f, size in line[1].items() if _size(self.files / f) != size),
+            None,
         )
-        sound = lines
-        if damage is not None:
-            n, name, size = damage
-            sound = lines[:n]
-            while sound and not self._state(group, sound[-1][0]).is_file():
+        sound = lines if damage is None else lines[: damage[0]]
+        if damage is not None or (sound and sound[-1][0] < self.fingerprint.get("frames", 0)):  # a group that is done needs no state
+            while sound and not self._has_state(group, sound[-1]):
+                file = self._state(group, sound[-1][0])
+                damage = damage or (0, file, sound[-1][2] or 1)
                 sound = sound[:-1]
-            what = f"{self.files / name} is damaged: {_size(self.files / name)} bytes of {size}"
+        if damage is not None:
+            _, file, size = damage
+            what = f"{file} is damaged: {max(_size(file), 0)} bytes of {size}"
             warnings.warn(f"{what}; its rows are made again from frame {sound[-1][0] if sound else 0} on", stacklevel=2)
-        text = "".join(json.dumps([made, files]) + "\n" for made, files in sound)
+        text = "".join(json.dumps([made, files, *([] if size is None else [size])]) + "\n" for made, files, size in sound)
         if self._log(group).is_file() and self._log(group).read_text() != text:
             replace(self._log(group), text.encode())
         return sound
+
+    def _has_state(self, group: int, line: Line) -> bool:
+        """Whether the state behind a line is whole; a line of an older version does not tell its size."""
+        there = _size(self._state(group, line[0]))
+        return there > 0 if line[2] is None else there == line[2]
 
     def _log(self, group: int) -> Path:
         return self.folder / STATES / f"{group}.log"

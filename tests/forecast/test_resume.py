@@ -225,6 +225,20 @@ def test_only_the_last_block_is_made_again_where_it_alone_is_damaged(tmp_path: P
         run(tmp_path / "f")
 
 
+@pytest.mark.parametrize("spoil", [lambda f: os.truncate(f, 0), lambda f: f.unlink()], ids=["empty", "gone"])
+def test_a_last_state_that_is_lost_falls_back_to_the_one_before(tmp_path: Path, spoil: Any) -> None:
+    cut(tmp_path / "f", 10)  # 9 frames of the first group, marked after 6 and 9
+    spoil(tmp_path / "f" / STATES / "0-9.safetensors")
+    with pytest.warns(UserWarning, match=r"0-9.safetensors is damaged: 0 bytes of .* made again from frame 6 on"):
+        again = run(tmp_path / "f")
+    assert same(again, run(None))
+    cut(tmp_path / "g", 10)
+    for state in (tmp_path / "g" / STATES).glob("*.safetensors"):
+        spoil(state)
+    with pytest.warns(UserWarning, match="made again from frame 0 on"):
+        assert same(run(tmp_path / "g"), run(None))
+
+
 def test_half_a_line_of_the_log_counts_as_none(tmp_path: Path) -> None:
     cut(tmp_path / "f", 10)
     log = tmp_path / "f" / STATES / "0.log"
