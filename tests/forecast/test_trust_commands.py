@@ -13,6 +13,7 @@ import xarray as xr
 from forecast.steps import U
 from torch import Tensor, nn
 
+from surrogates import simulate
 from surrogates.constraints import ConservedIntegral
 from surrogates.contracts import Domain
 from surrogates.domains import Box
@@ -133,7 +134,7 @@ def test_forcings_of_a_continued_forecast_are_named(folder: Path, monkeypatch: p
         seen.append(options["surroundings"])
         return made(*args, **options)
 
-    made = commands.simulate
+    made = simulate
     monkeypatch.setattr(commands, "simulate", spy)
     sun = declare(data("test").assign(sun=("time", np.ones(20), {"units": "1"})), forcings=Fields.of(Field("sun")))
     monkeypatch.setattr(commands, "open_dataset", lambda name, split, size: sun if name == "sunny" else data(split))
