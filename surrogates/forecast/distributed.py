@@ -28,7 +28,7 @@ from surrogates.forecast.plan import Plan
 from surrogates.forecast.progress import Progress
 from surrogates.forecast.zarr_sink import ZarrSink
 
-LOCAL, PLAN = "local", "plan.pickle"
+LOCAL = "local"
 PATIENCE = "20s"
 RETRIES = 3
 """How often a group may lose its worker before the forecast is given up; what it made is kept."""
@@ -37,9 +37,9 @@ RETRIES = 3
 def run_groups(plan: Plan, template: xr.Dataset, path: Path, bar: Progress, scheduler: str | None, workers: int | None) -> None:
     """Run every group of a folder that is laid out. Raises ImportError without `distributed`, OSError for a scheduler that is not there."""
     cloudpickle, distributed = _distributed()
-    shared = path.resolve() / STATES / PLAN  # not in a worker's memory, which is lost with it
+    shared = path.resolve() / STATES / f"plan-{uuid4().hex[:8]}.pickle"  # not in a worker's memory, which is lost with it
     with _client(scheduler, workers) as client:
-        replace(shared, cloudpickle.dumps((plan, template, torch.get_num_threads())))
+        replace(shared, cloudpickle.dumps((plan, template, plan.fingerprint(), torch.get_num_threads())))
         try:
             futures = [client.submit(_task, shared, g, pure=False, key=f"{path.name}-{g}-{uuid4().hex[:8]}") for g in range(plan.groups)]
             for future in distributed.as_completed(futures):
@@ -51,9 +51,9 @@ def run_groups(plan: Plan, template: xr.Dataset, path: Path, bar: Progress, sche
 
 def _task(shared: Path, group: int) -> list[Portion]:
     """One group, in a worker; what it did, without the frames."""
-    plan, template, threads = _loaded(shared, shared.stat().st_mtime_ns)
+    plan, template, fingerprint, threads = _loaded(shared, shared.stat().st_mtime_ns)
     torch.set_num_threads(threads)
-    sink = ZarrSink(shared.parents[1], template, plan.fingerprint(), plan.chunk, plan.group, plan.keep.compression)
+    sink = ZarrSink(shared.parents[1], template, fingerprint, plan.chunk, plan.group, plan.keep.compression)
     done: list[Portion] = []
 
     def add(p: Portion) -> None:
@@ -65,9 +65,9 @@ def _task(shared: Path, group: int) -> list[Portion]:
 
 
 @lru_cache(maxsize=1)
-def _loaded(shared: Path, changed: int) -> tuple[Plan, xr.Dataset, int]:
+def _loaded(shared: Path, changed: int) -> tuple[Plan, xr.Dataset, dict[str, Any], int]:
     """Once for all groups of a worker."""
-    loaded: tuple[Plan, xr.Dataset, int] = _distributed()[0].loads(shared.read_bytes())
+    loaded: tuple[Plan, xr.Dataset, dict[str, Any], int] = _distributed()[0].loads(shared.read_bytes())
     return loaded
 
 

@@ -8,6 +8,7 @@ Memory does not grow with the number of frames where they go to a file: a group 
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
@@ -17,6 +18,7 @@ from surrogates.contracts import Step
 from surrogates.forecast.blowup import Limits
 from surrogates.forecast.group import run_group
 from surrogates.forecast.hdf5_sink import SUFFIXES, Hdf5Sink
+from surrogates.forecast.journal import locked
 from surrogates.forecast.keep import Keep
 from surrogates.forecast.monitor import Monitor
 from surrogates.forecast.perturbations import Perturbation
@@ -72,17 +74,18 @@ def simulate(
     if many and (out is None or is_hdf5(out)):
         raise ValueError("a forecast on several workers goes to a Zarr folder, which each writes its part of; give out='forecast.zarr'")
     template = template_of(plan, initial)
-    sink = open_sink(plan, template, out)
-    bar = progress if isinstance(progress, Progress) else Progress(shown=progress)
-    with bar.of(plan, [sink.made(g) for g in range(plan.groups)]):
-        if many:
-            from surrogates.forecast.distributed import run_groups
+    with nullcontext() if out is None else locked(Path(out)):
+        sink = open_sink(plan, template, out)
+        bar = progress if isinstance(progress, Progress) else Progress(shown=progress)
+        with bar.of(plan, [sink.made(g) for g in range(plan.groups)]):
+            if many:
+                from surrogates.forecast.distributed import run_groups
 
-            assert out is not None
-            run_groups(plan, template, Path(out), bar, scheduler, workers)
-        else:
-            run_here(plan, sink, bar)
-    return sink.finish()
+                assert out is not None
+                run_groups(plan, template, Path(out), bar, scheduler, workers)
+            else:
+                run_here(plan, sink, bar)
+        return sink.finish()
 
 
 def run_here(plan: Plan, sink: Sink, bar: Progress) -> None:

@@ -15,7 +15,8 @@ from __future__ import annotations
 import json
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +127,32 @@ def check_same(where: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> N
     differing = sorted(k for k in {*old, *here} if old.get(k) != here.get(k))
     if differing:
         raise FileExistsError(f"{where} holds another run: it differs in {', '.join(differing)}; choose another output folder or remove it")
+
+
+@contextmanager
+def locked(out: Path) -> Iterator[None]:
+    """Nobody else writes to `out` meanwhile; by a lock on a file beside it. Raises FileExistsError if one does."""
+    try:
+        import fcntl
+    except ImportError:  # no such locks on this system
+        yield
+        return
+    out.parent.mkdir(parents=True, exist_ok=True)
+    file = out.with_name(f".{out.name}.lock")
+    with file.open("wb") as lock:
+        busy = False
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            busy = True
+        except OSError:  # a disk that knows no locks
+            pass
+        if busy or not os.fstat(lock.fileno()).st_nlink:
+            raise FileExistsError(f"{out} is being written by another process; wait for it, or choose another output")
+        try:
+            yield
+        finally:
+            file.unlink(missing_ok=True)
 
 
 def replace(file: Path, content: bytes) -> None:
