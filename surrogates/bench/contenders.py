@@ -22,8 +22,8 @@ from surrogates.bench.suite import SCHEMES, Suite
 from surrogates.contracts import Step
 from surrogates.fields import Fields
 from surrogates.forecast import simulate
-from surrogates.forecast.identity import identity
 from surrogates.forecast.surroundings import surroundings_of
+from surrogates.identity import identity
 from surrogates.interchange import TIME, TRAJECTORY, fields_of, from_xarray, trajectories_of
 from surrogates.surrogate import Surrogate
 

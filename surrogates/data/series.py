@@ -7,12 +7,9 @@ are asked for are read, so a file of any length may lie on the disk.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -21,6 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from surrogates.errors import nearest
+from surrogates.identity import identity_of
 from surrogates.interchange import TIME, TRAJECTORY, trajectories_of
 
 HELD = 16  # frames kept in memory
@@ -147,24 +145,3 @@ def opened(source: str | os.PathLike[str] | xr.Dataset) -> xr.Dataset:
         return found
     except Exception as error:
         raise ValueError(f"xarray cannot open {path} ({error}); pass a Dataset, a Zarr folder or a NetCDF file") from error
-
-
-def identity_of(source: str | os.PathLike[str] | xr.Dataset) -> Any:
-    """What a run knows a source by: its path with the sizes and times of change of its files, or a hash of a Dataset's values."""
-    if not isinstance(source, xr.Dataset):
-        path = Path(source)
-        files = sorted(f for f in path.rglob("*") if f.is_file()) if path.is_dir() else [path]
-        stats = [(str(f.relative_to(path)), f.stat().st_size, f.stat().st_mtime_ns) for f in files]
-        return f"{os.fspath(source)}, files {hashlib.sha256(repr(stats).encode()).hexdigest()[:16]}"
-    digest = hashlib.sha256(repr(sorted(map(str, source.variables))).encode())
-    for name in sorted(map(str, source.variables)):
-        digest.update(np.ascontiguousarray(source[name].values).tobytes())
-    return f"in memory, sha256 {digest.hexdigest()[:16]}"
-
-
-def function_identity(function: Any) -> Any:
-    """What a run knows a function by: what it records, or its name and all that it was made of."""
-    from surrogates.forecast.identity import portrait
-
-    arguments: Mapping[str, Any] | None = getattr(function, "arguments", None)
-    return portrait(function) if arguments is None else {type(function).__qualname__: portrait(dict(arguments))}

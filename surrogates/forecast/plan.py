@@ -23,12 +23,12 @@ from surrogates.contracts import Conditions, Noise, State, Step
 from surrogates.domains.layout import AnyDomain
 from surrogates.fields import Fields
 from surrogates.forecast.blowup import Limits
-from surrogates.forecast.identity import identity, known, unknown
 from surrogates.forecast.keep import Keep
 from surrogates.forecast.monitor import Monitor
 from surrogates.forecast.perturbations import Perturbation
 from surrogates.forecast.selection import Selection
 from surrogates.forecast.surroundings import Surroundings
+from surrogates.identity import identity, known, unknown
 from surrogates.noise import SeededNoise
 from surrogates.record import describe
 from surrogates.rollout import begin

@@ -21,8 +21,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from surrogates.contracts import Conditions
-from surrogates.data.series import Series, function_identity, identity_of, opened, values_of
+from surrogates.data.series import Series, opened, values_of
 from surrogates.forecast.perturbations import ALL_BUT_THE_FIRST, STEP, Members
+from surrogates.identity import function_identity, identity_of
 from surrogates.interchange import FORCINGS, STATIC, declared, domain_of, trajectories_of
 from surrogates.noise import SeededNoise
 from surrogates.record import recorded
@@ -240,7 +241,7 @@ def frame_times(surroundings: Surroundings | None, conditions: Conditions, frame
 
 def _of_static(static: Tensor | Sequence[str] | None) -> Any:
     if isinstance(static, Tensor):
-        from surrogates.forecast.identity import digest
+        from surrogates.identity import digest
 
         return digest({"static": static})
     return None if static is None else list(static)

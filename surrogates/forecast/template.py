@@ -11,10 +11,10 @@ import xarray as xr
 from numpy.typing import NDArray
 
 import surrogates
-from surrogates.forecast.identity import known
 from surrogates.forecast.keep import Keep
 from surrogates.forecast.plan import BEFORE, Plan
 from surrogates.forecast.sinks import FAILED_REASON, FAILED_STEP
+from surrogates.identity import known
 from surrogates.interchange import LEAD, MEMBER, STATIC, TIME, TRAJECTORY, declared, parameters_of
 
 CARRIED = ("dataset", "split", "checksum", "lyapunov_time", "turnover_time", "scored_time")

@@ -31,7 +31,7 @@ from surrogates.domains import Box
 from surrogates.fields import Field, Fields
 from surrogates.forecast import simulate
 from surrogates.forecast.commands import rollout
-from surrogates.forecast.identity import identity, portrait
+from surrogates.identity import identity, portrait
 from surrogates.interchange import to_xarray
 from surrogates.metrics.laws import LawDefects
 from surrogates.operators import ConvNet
@@ -201,7 +201,7 @@ def test_the_fingerprint_tells_every_law_beside_one_that_cannot_be_written_down(
 
 def test_portraits_are_the_same_in_every_process() -> None:
     script = (
-        "from surrogates.forecast.identity import portrait\n"
+        "from surrogates.identity import portrait\n"
         "f = lambda u: [v for v in (lambda w: w + 1, {1: 2}) if v in {'a', 'b', 'c'}]\n"
         "print(portrait({'f': f}))"
     )

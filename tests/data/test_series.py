@@ -11,7 +11,8 @@ import pytest
 import torch
 import xarray as xr
 
-from surrogates.data.series import Series, function_identity, values_of
+from surrogates.data.series import Series, values_of
+from surrogates.identity import function_identity
 
 TIMES = np.array([0.0, 0.5, 2.0])
 

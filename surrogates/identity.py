@@ -10,8 +10,9 @@ import functools
 import hashlib
 import inspect
 import json
+import os
 from collections.abc import Mapping
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
@@ -21,7 +22,6 @@ import xarray as xr
 from torch import Tensor, nn
 
 from surrogates.contracts import Step
-from surrogates.data.series import identity_of
 from surrogates.domains import Box, Masked, Mesh, Sphere
 from surrogates.fields import Fields
 from surrogates.record import describe
@@ -168,3 +168,22 @@ def _constant(value: Any) -> Any:
     if isinstance(value, frozenset):
         return sorted(repr(_constant(v)) for v in value)
     return [_constant(v) for v in value] if isinstance(value, tuple) else repr(value)
+
+
+def identity_of(source: str | os.PathLike[str] | xr.Dataset) -> Any:
+    """What a run knows a source by: its path with the sizes and times of change of its files, or a hash of a Dataset's values."""
+    if not isinstance(source, xr.Dataset):
+        path = Path(source)
+        files = sorted(f for f in path.rglob("*") if f.is_file()) if path.is_dir() else [path]
+        stats = [(str(f.relative_to(path)), f.stat().st_size, f.stat().st_mtime_ns) for f in files]
+        return f"{os.fspath(source)}, files {hashlib.sha256(repr(stats).encode()).hexdigest()[:16]}"
+    digest = hashlib.sha256(repr(sorted(map(str, source.variables))).encode())
+    for name in sorted(map(str, source.variables)):
+        digest.update(np.ascontiguousarray(source[name].values).tobytes())
+    return f"in memory, sha256 {digest.hexdigest()[:16]}"
+
+
+def function_identity(function: Any) -> Any:
+    """What a run knows a function by: what it records, or its name and all that it was made of."""
+    arguments: Mapping[str, Any] | None = getattr(function, "arguments", None)
+    return portrait(function) if arguments is None else {type(function).__qualname__: portrait(dict(arguments))}

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from surrogates import simulate
 from surrogates.contracts import Conditions, Noise
 from surrogates.domains import Box
-from surrogates.forecast.identity import identity, known
 from surrogates.forecast.nesting import OneWay
 from surrogates.forecast.surroundings import Given
+from surrogates.identity import identity, known
 from surrogates.record import recorded
 
 
