@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from surrogates.contracts import Step
 from surrogates.domains import Box, Masked, Mesh, Sphere
 from surrogates.fields import Fields
-from surrogates.record import describe
+from surrogates.record import PACKAGE, describe
 
 UNKNOWN = "unknown"
 GEOMETRY = Box | Masked | Mesh | Sphere | Fields
@@ -145,7 +145,8 @@ def _telling(name: str, value: Any) -> bool:
 
 
 def _name(value: Any) -> str:
-    return f"{value.__module__}.{value.__qualname__}"
+    """Ours by the full name; one's own by its short one: a script is `__main__` when it runs and a module when it is imported."""
+    return f"{value.__module__}.{value.__qualname__}" if value.__module__.startswith(PACKAGE + ".") else value.__qualname__
 
 
 def _code(function: FunctionType, inside: frozenset[int]) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import math
 from collections import deque
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -49,11 +50,11 @@ def test_checkpoints_change_neither_frames_nor_gradients(every: int) -> None:
 def held() -> int:
     """Bytes of all tensors that live, each storage once."""
     gc.collect()
-    storages = {
-        u.untyped_storage().data_ptr(): u.untyped_storage().nbytes()
-        for u in gc.get_objects()
-        if type(u) is Tensor and u.layout is torch.strided
-    }
+    storages = {}
+    for u in gc.get_objects():
+        if type(u) is Tensor and u.layout is torch.strided:
+            with suppress(NotImplementedError):  # wrappers of other tests' transforms have no storage
+                storages[u.untyped_storage().data_ptr()] = u.untyped_storage().nbytes()
     return sum(storages.values())
 
 
