@@ -13,10 +13,7 @@ that the grid holds. On a Gauss grid the products above are exact in the domain'
 result the nearest; on equiangular grids, whose measure is cell areas, it is so to second order in the spacing. (The transform is exact
 there because components continue over the poles as series of sines (even m) and cosines (odd m), the reverse of scalars.)
 
-    dP_lm/dphi = (sqrt((l+m)(l-m+1)) P_l(m-1) - sqrt((l-m)(l+m+1)) P_l(m+1)) / 2,
-    m P_lm / cos phi = -sqrt((2l+1)/(2l-1)) (sqrt((l-m)(l-m-1)) P_(l-1)(m+1) + sqrt((l+m)(l+m-1)) P_(l-1)(m-1)) / 2
-
-hold at the poles too. Source: Swarztrauber, The vector harmonic transform method for solving partial differential equations in spherical
+The slopes of the harmonics hold at the poles too (`domains.legendre.tangent`). Source: Swarztrauber, The vector harmonic transform method for solving partial differential equations in spherical
 geometry, 1993, https://doi.org/10.1175/1520-0493(1993)121<3415:TVHTMF>2.0.CO;2.
 """
 
@@ -26,23 +23,19 @@ from dataclasses import replace
 from functools import lru_cache
 from itertools import pairwise
 from math import pi
-from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from surrogates.domains import Sphere
+from surrogates.domains.harmonics import Spectrum, Transform, analyse, synthesise, transform
+from surrogates.domains.legendre import NEGLIGIBLE, held, interpolation, tangent
 from surrogates.domains.sphere import GAUSS, POLES
-
-if TYPE_CHECKING:
-    from surrogates.domains.harmonics import Spectrum, Transform
 
 
 def compressive(u: Float[Tensor, "B 2 lat lon"], sphere: Sphere) -> Float[Tensor, "B 2 lat lon"]:
     """The part of a vector field that is a gradient."""
-    from surrogates.domains.harmonics import synthesise
-
     north, east = transforms(sphere, u.dtype, u.device)
     psi = _analyse(u.unbind(1), (north, east))
     found = torch.stack([synthesise(psi, north), synthesise(_turn(psi, 1), east)])
@@ -59,8 +52,6 @@ def defect(u: Float[Tensor, "B 2 lat lon"], sphere: Sphere) -> Float[Tensor, "B 
 
 def _analyse(components: tuple[Tensor, ...], pair: tuple[Transform, Transform]) -> Spectrum:
     """<Psi_lm, u> of (B, lat, lon) components to the north and to the east; <Phi_lm, u> of those of -r x u."""
-    from surrogates.domains.harmonics import analyse
-
     north, east = (analyse(v.permute(1, 2, 0), t) for v, t in zip(components, pair, strict=True))
     return tuple(a + b for a, b in zip(north, _turn(east, -1), strict=True))
 
@@ -91,9 +82,6 @@ def transforms(sphere: Sphere, dtype: torch.dtype, device: torch.device) -> tupl
 @lru_cache(maxsize=16)
 @torch.inference_mode(False)  # cached under inference, they would refuse a later backward
 def _transforms(sphere: Sphere, dtype: torch.dtype, device: torch.device) -> tuple[Transform, Transform]:
-    from surrogates.domains.harmonics import transform
-    from surrogates.domains.legendre import NEGLIGIBLE, held
-
     degrees, orders = held(sphere)
     plain = transform(sphere, degrees, min(degrees, orders), dtype, device)
     up: tuple[list[Tensor], ...] = ([], [])
@@ -110,8 +98,6 @@ def _transforms(sphere: Sphere, dtype: torch.dtype, device: torch.device) -> tup
 
 def _analysis(sphere: Sphere, degrees: int, first: int, last: int) -> tuple[Tensor, Tensor]:
     """What takes a component, order by order, to its share of <Psi_lm, u>."""
-    from surrogates.domains.legendre import interpolation
-
     n = sphere.shape[0]
     fine = sphere if sphere.grid == GAUSS else sphere.with_shape((2 * n - (sphere.grid == POLES), sphere.shape[1]))
     tables = [2 * pi * fine.quadrature * p for p in of_vectors(fine, degrees, first, last)]
@@ -127,22 +113,7 @@ def _analysis(sphere: Sphere, degrees: int, first: int, last: int) -> tuple[Tens
 
 def of_vectors(sphere: Sphere, degrees: int, first: int, last: int) -> tuple[Float[Tensor, "M L K"], Float[Tensor, "M L K"]]:
     """dP_lm/dphi and m P_lm / cos phi over sqrt(l(l+1)), first <= m < last and first <= l < degrees; float64."""
-    from surrogates.domains.legendre import legendre
-
-    lo = max(first - 1, 0)
-    table = legendre(torch.deg2rad(sphere.coordinate(0)), degrees, lo, min(last + 1, degrees))  # orders and degrees from lo on
-    p = torch.cat([table, torch.zeros_like(table[:1]).expand(2, -1, -1)])  # there are no orders above the degree
-    p = torch.cat([-p[1:2], p]) if first == 0 else p  # from order first - 1 on: P_l(-1) = -P_l1
-    here, lower = p[:, first - lo :], torch.cat([torch.zeros_like(p[:, :1]), p[:, :-1]], 1)[:, first - lo :]  # l and l - 1
-    before, after = slice(0, last - first), slice(2, last - first + 2)
-    m = torch.arange(first, last, dtype=torch.float64)[:, None, None]
     degree = torch.arange(first, degrees, dtype=torch.float64)[:, None]
-
-    def root(a: Tensor, b: Tensor) -> Tensor:
-        return (a * b).clamp_min(0).sqrt()
-
-    slope = root(degree + m, degree - m + 1) * here[before] - root(degree - m, degree + m + 1) * here[after]
-    over = root(degree - m, degree - m - 1) * lower[after] + root(degree + m, degree + m - 1) * lower[before]
-    over = over * ((2 * degree + 1) / (2 * degree - 1).clamp_min(1)).sqrt()
-    scale = torch.where((degree >= m) & (degree > 0), 1 / (2 * (degree * (degree + 1)).clamp_min(1).sqrt()), 0.0)
-    return slope * scale, -over * scale
+    scale = torch.where(degree > 0, 1 / (degree * (degree + 1)).clamp_min(1).sqrt(), 0.0)
+    slope, over = tangent(sphere, degrees, first, last)
+    return slope * scale, over * scale

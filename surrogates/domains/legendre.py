@@ -98,3 +98,30 @@ def interpolation(sphere: Sphere, fine: Sphere, *, odd: bool) -> Float[Tensor, "
 
 def _latitudes(sphere: Sphere) -> Tensor:
     return torch.deg2rad(sphere.coordinate(0))
+
+
+def tangent(sphere: Sphere, degrees: int, first: int, last: int) -> tuple[Float[Tensor, "M L K"], Float[Tensor, "M L K"]]:
+    """dP_lm/dphi and m P_lm/cos(phi) at the latitudes of a grid, first <= m < last and first <= l < degrees; float64.
+
+    Without a division by cos(phi), so that they hold at the poles themselves (the recurrences of the angular momentum operators):
+
+        dP_lm/dphi = 1/2 (sqrt((l+m)(l-m+1)) P_l(m-1) - sqrt((l-m)(l+m+1)) P_l(m+1)),    P_l(-1) = -P_l1,
+        m P_lm/cos(phi) = -1/2 sqrt((2l+1)/(2l-1)) (sqrt((l-m)(l-m-1)) P_(l-1)(m+1) + sqrt((l+m)(l+m-1)) P_(l-1)(m-1)).
+    """
+    lo = max(first - 1, 0)
+    table = legendre(torch.deg2rad(sphere.coordinate(0)), degrees, lo, min(last + 1, degrees))  # orders and degrees from lo on
+    p = torch.cat([table, torch.zeros_like(table[:1]).expand(2, -1, -1)])  # there are no orders above the degree
+    p = torch.cat([-p[1:2], p]) if first == 0 else p  # from order first - 1 on
+    here, lower = p[:, first - lo :], torch.cat([torch.zeros_like(p[:, :1]), p[:, :-1]], 1)[:, first - lo :]  # l and l - 1
+    before, after = slice(0, last - first), slice(2, last - first + 2)
+    m = torch.arange(first, last, dtype=torch.float64)[:, None, None]
+    degree = torch.arange(first, degrees, dtype=torch.float64)[:, None]
+
+    def root(a: Tensor, b: Tensor) -> Tensor:
+        return (a * b).clamp_min(0).sqrt()
+
+    slope = root(degree + m, degree - m + 1) * here[before] - root(degree - m, degree + m + 1) * here[after]
+    over = root(degree - m, degree - m - 1) * lower[after] + root(degree + m, degree + m - 1) * lower[before]
+    over = over * ((2 * degree + 1) / (2 * degree - 1).clamp_min(1)).sqrt()
+    exists = (degree >= m) & (degree > 0)
+    return slope.where(exists, 0.0) / 2, -over.where(exists, 0.0) / 2

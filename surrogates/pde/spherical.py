@@ -3,10 +3,7 @@
     h = sum c_lm Y_lm,     u = k x grad psi + grad chi,     grad = (d/dphi, 1/cos(phi) d/dlambda) on the unit sphere,
 
 of degrees l and orders m = 0, ..., L - 1, with Y_lm orthonormal (`surrogates.domains.legendre`) and c_l(-m) from c_lm, the fields being
-real. The two functions that vectors need, without a division by cos(phi), so that they hold at the poles themselves:
-
-    dP_lm/dphi  =  1/2 (sqrt((l+m)(l-m+1)) P_l(m-1) - sqrt((l-m)(l+m+1)) P_l(m+1)),    P_l(-1) = -P_l1,
-    m P_lm/cos(phi) = -1/2 sqrt((2l+1)/(2l-1)) (sqrt((l-m)(l-m-1)) P_(l-1)(m+1) + sqrt((l+m)(l+m-1)) P_(l-1)(m-1)).
+real. Vectors need the slopes of P_lm and P_lm/cos(phi), `surrogates.domains.legendre.tangent`.
 
 Divergence and curl of a vector are analysed weakly, div_lm = -integral u . grad Y_lm*, which differentiates no data and has no mode 0: what
 is a divergence has no mean, to the last bit. On a Gauss grid of K circles all is exact for products up to degree 2K - 1. On equiangular
@@ -28,7 +25,7 @@ from jaxtyping import Complex, Float
 from torch import Tensor
 
 from surrogates.domains import Sphere
-from surrogates.domains.legendre import analysis, held, interpolation, legendre
+from surrogates.domains.legendre import analysis, held, interpolation, legendre, tangent
 from surrogates.domains.sphere import GAUSS
 
 
@@ -59,7 +56,7 @@ def tables(sphere: Sphere, degrees: int, dtype: torch.dtype, device: torch.devic
 @torch.inference_mode(False)  # cached under inference, they would refuse a later backward
 def _tables(sphere: Sphere, degrees: int, dtype: torch.dtype, device: torch.device) -> Tables:
     gauss = sphere if sphere.grid == GAUSS else Sphere(sphere.shape, GAUSS)
-    back = torch.cat(of_vectors(gauss, degrees), 1) * (2 * torch.pi * gauss.quadrature)
+    back = torch.cat(tangent(gauss, degrees, 0, degrees), 1) * (2 * torch.pi * gauss.quadrature)
     if sphere.grid != GAUSS:  # components of even order are odd about a pole
         across = torch.stack([interpolation(sphere, gauss, odd=odd) for odd in (True, False)])
         back = back @ across[torch.arange(degrees) % 2]
@@ -72,29 +69,10 @@ def _tables(sphere: Sphere, degrees: int, dtype: torch.dtype, device: torch.devi
         (sphere.shape[0], sphere.shape[1]),
         final(legendre(torch.deg2rad(sphere.coordinate(0)), degrees, 0, degrees).mT),
         final(analysis(sphere, degrees, 0, degrees)),
-        final(torch.cat([t.mT for t in of_vectors(sphere, degrees)], 1)),
+        final(torch.cat([t.mT for t in tangent(sphere, degrees, 0, degrees)], 1)),
         final(back),
         torch.polar(torch.ones_like(west), -west).to(device, dtype.to_complex()) if sphere.west else None,
     )
-
-
-def of_vectors(sphere: Sphere, degrees: int) -> tuple[Float[Tensor, "M L K"], Float[Tensor, "M L K"]]:
-    """dP_lm/dphi and m P_lm/cos(phi) at the latitudes of a grid, float64."""
-    more = degrees + 1
-    p = legendre(torch.deg2rad(sphere.coordinate(0)), more, 0, more)
-    p = torch.cat([-p[1:2], p])  # orders -1, 0, 1, ...; those above the degree are zero
-    m, degree = torch.arange(degrees, dtype=torch.float64)[:, None, None], torch.arange(degrees, dtype=torch.float64)[:, None]
-    below, above = p[:-2], p[2:]
-    lower = torch.nn.functional.pad(p, (0, 0, 1, 0))  # degree l - 1 in the place of l
-
-    def root(a: Tensor, b: Tensor) -> Tensor:
-        return (a * b).clamp_min(0).sqrt()
-
-    slope = root(degree + m, degree - m + 1) * below[:, :degrees] - root(degree - m, degree + m + 1) * above[:, :degrees]
-    ratio = ((2 * degree + 1) / (2 * degree - 1).clamp_min(1)).sqrt()
-    over = root(degree - m, degree - m - 1) * lower[2:, :degrees] + root(degree + m, degree + m - 1) * lower[:-2, :degrees]
-    exists = degree >= m
-    return slope.where(exists, 0.0) / 2, -ratio * over.where(exists & (degree > 0), 0.0) / 2
 
 
 # -- Fourier along the circles, Legendre along the meridians -----------------------------------------------------------
