@@ -12,6 +12,7 @@ Sweeps run in float64 and are rounded once, to the type of u. A member whose tot
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import NamedTuple
 
 from jaxtyping import Float
@@ -30,16 +31,16 @@ class Reached(NamedTuple):
     sweeps: int
 
 
-@recorded
-class Alternating(Laws):
-    """The laws in turn, at least once, until the total defect is `tolerance` or after `sweeps`; differentiable, unrolled.
+class Swept(Laws):
+    """Laws that are gone through until they hold to `tolerance`, or for so many `sweeps`: `reach` says how, in float64.
 
-    What was not reached shows in `reach(...).defect` and in `remaining`. Raises ValueError as `Laws`, and for sweeps < 1.
+    Raises ValueError as `Laws`, and for sweeps < 1 or a negative tolerance.
     """
 
-    def __init__(self, laws: tuple[Law, ...], names: tuple[str, ...] = (), *, tolerance: float = 1e-12, sweeps: int = 100) -> None:
+    def __init__(self, laws: tuple[Law, ...], names: tuple[str, ...], tolerance: float, sweeps: int) -> None:
         super().__init__(laws, names)
-        check_sweeps(tolerance, sweeps)
+        if sweeps < 1 or not tolerance >= 0:
+            raise ValueError(f"expected sweeps >= 1 and tolerance >= 0, got {sweeps} and {tolerance}")
         self.tolerance, self.sweeps = tolerance, sweeps
 
     def __call__(
@@ -50,6 +51,27 @@ class Alternating(Laws):
         past: Float[Tensor, "B H C *X"] | None = None,
     ) -> Float[Tensor, "B C *X"]:
         return self.reach(u, reference, conditions, past).u.to(u.dtype)
+
+    @abstractmethod
+    def reach(
+        self,
+        u: Float[Tensor, "B C *X"],
+        reference: Float[Tensor, "G R"],
+        conditions: Conditions,
+        past: Float[Tensor, "B H C *X"] | None = None,
+    ) -> Reached:
+        """The field with its defects, before rounding."""
+
+
+@recorded
+class Alternating(Swept):
+    """The laws in turn, at least once, until the total defect is `tolerance` or after `sweeps`; differentiable, unrolled.
+
+    What was not reached shows in `reach(...).defect` and in `remaining`. Raises ValueError as `Laws`, and for sweeps < 1.
+    """
+
+    def __init__(self, laws: tuple[Law, ...], names: tuple[str, ...] = (), *, tolerance: float = 1e-12, sweeps: int = 100) -> None:
+        super().__init__(laws, names, tolerance, sweeps)
 
     def reach(
         self,
@@ -68,9 +90,3 @@ class Alternating(Laws):
                 return Reached(v, defect, made)
             v = where(moving, self.once(v, parts, conditions, past), v, conditions.domain)
         raise AssertionError("unreachable")
-
-
-def check_sweeps(tolerance: float, sweeps: int) -> None:
-    """Raise ValueError unless there is one sweep at least, and a tolerance of zero or more."""
-    if sweeps < 1 or not tolerance >= 0:
-        raise ValueError(f"expected sweeps >= 1 and tolerance >= 0, got {sweeps} and {tolerance}")

@@ -13,7 +13,8 @@ that the grid holds. On a Gauss grid the products above are exact in the domain'
 result the nearest; on equiangular grids, whose measure is cell areas, it is so to second order in the spacing. (The transform is exact
 there because components continue over the poles as series of sines (even m) and cosines (odd m), the reverse of scalars.)
 
-The slopes of the harmonics hold at the poles too (`domains.legendre.tangent`). Source: Swarztrauber, The vector harmonic transform method for solving partial differential equations in spherical
+The slopes of the harmonics hold at the poles too (`domains.legendre.tangent`). Source: Swarztrauber, The vector harmonic transform
+method for solving partial differential equations in spherical
 geometry, 1993, https://doi.org/10.1175/1520-0493(1993)121<3415:TVHTMF>2.0.CO;2.
 """
 

@@ -19,32 +19,21 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from surrogates.constraints.alternating import Reached, check_sweeps
-from surrogates.constraints.compose import Law, Laws, none, where
+from surrogates.constraints.alternating import Reached, Swept
+from surrogates.constraints.compose import Law, none, where
 from surrogates.contracts import Conditions, Domain
 from surrogates.record import recorded
 
 
 @recorded
-class Dykstra(Laws):
+class Dykstra(Swept):
     """The nearest field that holds all laws, to `tolerance` or after `sweeps`; float64 inside, differentiable, unrolled.
 
     What was not reached shows in `reach(...).defect` and in `remaining`. Raises ValueError as `Laws`, and for sweeps < 1.
     """
 
     def __init__(self, laws: tuple[Law, ...], names: tuple[str, ...] = (), *, tolerance: float = 1e-12, sweeps: int = 1000) -> None:
-        super().__init__(laws, names)
-        check_sweeps(tolerance, sweeps)
-        self.tolerance, self.sweeps = tolerance, sweeps
-
-    def __call__(
-        self,
-        u: Float[Tensor, "B C *X"],
-        reference: Float[Tensor, "G R"],
-        conditions: Conditions,
-        past: Float[Tensor, "B H C *X"] | None = None,
-    ) -> Float[Tensor, "B C *X"]:
-        return self.reach(u, reference, conditions, past).u.to(u.dtype)
+        super().__init__(laws, names, tolerance, sweeps)
 
     def reach(
         self,
