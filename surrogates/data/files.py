@@ -1,8 +1,11 @@
-"""Opening a data set, known by name (<data root>/<name>/<size>/data/<split>/*.hdf5) or by the path of a file or folder."""
+"""Opening a data set, known by name (<data root>/<name>/<size>/data/<split>/*.hdf5) or by the path of a file or folder.
+
+What is not in our layout, The Well's, goes to `surrogates.data.formats`, which knows the formats of others.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 
@@ -10,8 +13,8 @@ import numpy as np
 import xarray as xr
 
 from surrogates import catalog
-from surrogates.data.layout import MEMBERS, PART
-from surrogates.data.read import read_file
+from surrogates.data.layout import MEMBERS, OURS, PART
+from surrogates.data.read import open_hdf5, read_file
 from surrogates.errors import nearest
 from surrogates.interchange import TIME, TRAJECTORY
 
@@ -24,7 +27,7 @@ SPLIT, ALL = "split", "all"
 def open_dataset(
     name_or_path: str | Path, split: str | None = None, *, size: str | None = None, partial: bool = False, verify: bool = False
 ) -> xr.Dataset:
-    """A data set, made before by `surrogates data make`, or any file or folder in The Well's layout.
+    """A data set, made before by `surrogates data make`, or any file or folder in The Well's layout or one of `surrogates.data.formats`.
 
     `split` is "train", "valid" or "test"; None joins them, with a coordinate "split" on the trajectories. "members" are the true
     members of initial states of their own, where the equation draws noise: dims (trajectory, member, time, ...). Of several sizes the
@@ -32,9 +35,10 @@ def open_dataset(
     `verify=True` compares the arrays with their checksum. Raises ValueError where there is nothing to open, or it is not sound.
     """
     folder = locate(name_or_path, size)
+    if foreign(folder):
+        return _of_others(folder, split)
     found = files_of(folder)
-    if split is not None and split not in found:
-        raise ValueError(f"{folder} has no split {split!r}; it has {list(found)}{nearest(split, found)}")
+    _check_split(folder, split, found)
     parts = []
     for name, paths in found.items():
         for path in paths if split == name or (split is None and name != MEMBERS) else ():
@@ -45,13 +49,45 @@ def open_dataset(
     return joined.assign_attrs({SPLIT: split or "", **({"size": folder.name} if folder.name in SIZES else {})})
 
 
+def foreign(path: Path) -> bool:
+    """Whether something else than files in The Well's layout is there; of damaged HDF5 files our own reader tells what is wrong."""
+    try:
+        first = next(p for paths in files_of(path).values() for p in paths)
+    except ValueError:
+        return True
+    try:
+        with open_hdf5(first) as f:
+            return OURS not in f and "dimensions" not in f
+    except ValueError:
+        return False
+
+
+def _of_others(path: Path, split: str | None) -> xr.Dataset:
+    """Through `formats.open_parts`, the parts of a split joined."""
+    from surrogates.data.formats import open_parts
+
+    found = open_parts(path)
+    _check_split(path, split, found)
+    chosen = [(name, part) for name in ([split] if split else found) for part in found[name]]
+    labelled = [p if split or s == ALL else p.assign_coords({SPLIT: (TRAJECTORY, [s] * p.sizes[TRAJECTORY])}) for s, p in chosen]
+    try:
+        return join(labelled).assign_attrs({SPLIT: split or ""})
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}; surrogates.data.formats.open_parts(path) gives the parts one by one") from error
+
+
+def _check_split(path: Path, split: str | None, found: Mapping[str, object]) -> None:
+    if split is not None and split not in found:
+        raise ValueError(f"{path} has no split {split!r}; it has {list(found)}{nearest(split, found)}")
+
+
 def locate(name_or_path: str | Path, size: str | None = None) -> Path:
     """The file, or folder with `data/<split>`, that a name or path stands for. Raises ValueError, saying what makes it."""
     path, text, root = Path(name_or_path).expanduser(), str(name_or_path), catalog.data_root()
     made = [s for s in reversed(SIZES) if (root / text / s / "data").is_dir()]
     if made and size in (None, *made):
         return root / text / (size or made[0])
-    if path.suffix in SUFFIXES or "/" in text or "\\" in text or (path.is_dir() and size is None):
+    if path.suffix in SUFFIXES or "/" in text or "\\" in text or (path.exists() and size is None):
         if not path.exists():
             raise ValueError(f"{path}: no such file or folder")
         return path

@@ -105,7 +105,7 @@ def test_truncated_foreign_and_missing_files_are_told_apart(dataset: xr.Dataset,
     foreign = tmp_path / "foreign.hdf5"
     with h5py.File(foreign, "w") as f:
         f["u"] = np.zeros(3)
-    with pytest.raises(ValueError, match="not in The Well's layout"):
+    with pytest.raises(ValueError, match="in none of the known formats"):
         open_dataset(foreign)
     with pytest.raises(ValueError, match="no such file"):
         open_dataset(tmp_path / "none.hdf5")

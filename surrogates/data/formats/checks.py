@@ -1,0 +1,144 @@
+"""What every reader asks of a file before it believes it: sizes that are there, plain numbers, no way out of the folder, rising times.
+
+A header may declare any shape; what is allocated for it is bounded by what the file holds. An uncompressed array has its bytes in the
+file; a compressed one at most DEFLATE's 1032 for each. Nothing is unpickled, no link leads to another file, no name leads elsewhere.
+Source of the bound: J. Gailly, M. Adler, zlib technical details, https://zlib.net/zlib_tech.html ("Maximum Compression Factor").
+"""
+
+from __future__ import annotations
+
+from math import prod
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+DEFLATE = 1032
+EVEN = 1e-3  # times in float32 are no more even than this, after some thousands of steps
+Numbers = NDArray[np.float64]
+
+
+def open_hdf5(path: Path) -> h5py.File:
+    """Raises ValueError where the file is missing, truncated or not HDF5."""
+    try:
+        return h5py.File(path, "r")
+    except FileNotFoundError as error:
+        raise ValueError(f"{path}: no such file") from error
+    except OSError as error:
+        why = "truncated" if "truncated" in str(error) else "not an HDF5 file, or damaged"
+        raise ValueError(f"{path} is {why} ({error}); copy or download it again") from error
+
+
+def array(f: h5py.Group, name: str, path: Path, shape: tuple[int | None, ...] | None = None) -> h5py.Dataset:
+    """The array of numbers `name`; None in `shape` stands for any size.
+
+    Raises ValueError where it is missing, lies in another file, holds no real numbers, is not as large in the file as it declares, or has
+    another shape.
+    """
+    place = f"{path}: {f.name.rstrip('/')}/{name}"
+    link = f.get(name, getlink=True)
+    if link is None:
+        raise ValueError(f"{place} is missing; there are {sorted(f)[:20]}")
+    if isinstance(link, h5py.ExternalLink):
+        raise ValueError(f"{place} is a link to another file, {link.filename!r}; only arrays that are in the file are read")
+    found = f.get(name)
+    if not isinstance(found, h5py.Dataset):
+        raise ValueError(f"{place} is {'a link to nothing' if found is None else 'a group'}, and an array is needed")
+    if found.is_virtual or found.external:
+        raise ValueError(f"{place} keeps its values in other files; only arrays that are in the file are read")
+    numbers(found.dtype, place)
+    filtered = found.chunks is not None and found.id.get_create_plist().get_nfilters() > 0
+    room = found.id.get_storage_size() * (DEFLATE if filtered else 1)
+    held(found.shape, found.dtype, min(room, path.stat().st_size * DEFLATE), place)
+    if shape is not None:
+        shaped(found.shape, shape, place)
+    return found
+
+
+def numbers(dtype: np.dtype[Any], place: str) -> None:
+    """Raises ValueError unless it is a type of real numbers or truth values: objects would have to be unpickled."""
+    if dtype.kind not in "fiub" or dtype.hasobject:
+        raise ValueError(f"{place} has dtype {dtype}, and only arrays of real numbers are read; store it as float32")
+
+
+def held(shape: tuple[int, ...], dtype: np.dtype[Any], room: int, place: str) -> None:
+    """Raises ValueError where an array declares more bytes than there is room for in its file."""
+    need = prod(int(n) for n in shape) * dtype.itemsize
+    if need > room:
+        raise ValueError(
+            f"{place} declares shape {tuple(shape)}, {need} bytes, but the file holds {room} for it at most; it is truncated or damaged"
+        )
+
+
+def shaped(have: tuple[int, ...], want: tuple[int | None, ...], place: str) -> None:
+    """Raises ValueError unless the shapes agree; None stands for any size."""
+    if len(have) != len(want) or any(w is not None and h != w for h, w in zip(have, want, strict=True)):
+        shown = "(" + ", ".join("any" if n is None else str(n) for n in want) + ")"
+        raise ValueError(f"{place} has shape {tuple(have)} but {shown} is needed")
+
+
+def npy(path: Path) -> NDArray[Any]:
+    """A .npy file as a memory map. Raises ValueError for what is none, is truncated, or holds objects."""
+    try:
+        found = np.load(path, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError as error:
+        raise ValueError(f"{path}: no such file") from error
+    except (ValueError, OSError, EOFError, OverflowError, MemoryError, TypeError, SyntaxError) as error:
+        raise ValueError(
+            f"{path} is not a sound .npy file of numbers ({error}); write it again with numpy.save(..., allow_pickle=False)"
+        ) from error
+    if not isinstance(found, np.ndarray):
+        raise ValueError(f"{path} is an archive (.npz); save its arrays one by one with numpy.save")
+    numbers(found.dtype, str(path))
+    return found
+
+
+def rising(values: ArrayLike, place: str) -> Numbers:
+    """Times or points, float64: finite, each greater than the one before. Raises ValueError with the first place where they are not."""
+    t = finite(values, place)
+    if t.ndim != 1 or not len(t):
+        raise ValueError(f"{place} has shape {t.shape} but a list of numbers is needed")
+    (bad,) = np.nonzero(np.diff(t) <= 0)
+    if len(bad):
+        n = int(bad[0])
+        what = "twice the same" if t[n] == t[n + 1] else "not sorted"
+        raise ValueError(f"{place} is {what}: entry {n} is {t[n]:g} and entry {n + 1} is {t[n + 1]:g}; sort it and drop what is double")
+    return t
+
+
+def finite(values: ArrayLike, place: str) -> Numbers:
+    """float64. Raises ValueError with the first entry that is not finite."""
+    t = np.asarray(values, dtype=np.float64)
+    (bad,) = np.nonzero(~np.isfinite(t.ravel()))
+    if len(bad):
+        raise ValueError(f"{place} is not finite: entry {int(bad[0])} is {t.ravel()[bad[0]]}")
+    return t
+
+
+def step(times: Numbers, place: str) -> float:
+    """The mean step of rising times. Raises ValueError where there are fewer than two, or they are uneven, with the place."""
+    if len(times) < 2:
+        raise ValueError(f"{place} has {len(times)} entries, and a step needs two")
+    steps = np.diff(times)
+    h = float(times[-1] - times[0]) / (len(times) - 1)
+    (bad,) = np.nonzero(np.abs(steps - h) > EVEN * h)
+    if len(bad):
+        n = int(bad[0])
+        raise ValueError(
+            f"{place} is uneven: the step after entry {n} is {steps[n]:g}, the mean {h:g}; resample it, or cut it where it jumps"
+        )
+    return h
+
+
+def inside(folder: Path, name: str) -> Path:
+    """The path of a file named within a folder. Raises ValueError for a name that leads out of it."""
+    windows = PureWindowsPath(name)
+    parts = (*PurePosixPath(name).parts, *windows.parts)
+    if not name or PurePosixPath(name).is_absolute() or windows.drive or windows.root or ".." in parts:
+        raise ValueError(f"{folder}: the name {name!r} leads out of the folder; only names within it are read")
+    path = folder / name
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise ValueError(f"{folder}: {name!r} is a link that leads out of the folder; copy the file into it")
+    return path

@@ -1,0 +1,126 @@
+"""One part of a source as a Dataset: lazy arrays, one a component, named and laid out as `surrogates.interchange` says.
+
+A source names its arrays (`u`, `v`, `p`); `Given.fields` says which of them are one vector: {velocity: [u, v]}. What it does not name is
+a scalar of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from surrogates.data.formats.given import Given
+from surrogates.domains import layout
+from surrogates.domains.layout import AnyDomain
+from surrogates.fields import Field, Fields
+from surrogates.interchange import TIME, TRAJECTORY, coordinates, describe_attrs, variables
+
+Lazy = Any
+"""An array that reads what is asked of it: a memory map, or one of dask."""
+BLOCK = 1 << 24
+"""Bytes a block of dask, at most, where a frame is smaller."""
+
+
+def fields_of(
+    names: Sequence[str], given: Given, path: Path, axes: Sequence[str], known: Mapping[str, str] | None = None
+) -> dict[str, Field]:
+    """For each array the field it is of, vectors as `given.fields` says; units as given, else `known`. Order: that of `names`.
+
+    Raises ValueError for a vector of arrays that are not there or as many as no vector has, and for units that nobody says.
+    """
+    out: dict[str, Field] = {}
+    vectors = {part: (name, parts) for name, parts in given.fields.items() for part in parts}
+    lost = [part for part in vectors if part not in names]
+    if lost:
+        raise ValueError(f"{path}: `fields` names {lost}, and the arrays are {list(names)}")
+    for name in names:
+        whole, parts = vectors.get(name, (name, ()))
+        if parts and len(parts) not in (1, len(axes), len(axes) ** 2):
+            raise ValueError(f"{path}: field {whole!r} has {len(parts)} components {list(parts)}; a vector here has {len(axes)}")
+        tensor = tuple(a + b for a in axes for b in axes)
+        labels = () if len(parts) < 2 else tuple(axes) if len(parts) == len(axes) else tensor
+        out[name] = Field(whole, given.unit(whole, path, (known or {}).get(name)), components=labels)
+    return out
+
+
+def part(
+    arrays: Mapping[str, Lazy],
+    of: Mapping[str, Field],
+    domain: AnyDomain,
+    *,
+    given: Given,
+    times: Sequence[float] | NDArray[np.float64],
+    name: str,
+    parameters: Mapping[str, Sequence[float]] | None = None,
+    first: int = 0,
+    attrs: Mapping[str, Any] | None = None,
+) -> xr.Dataset:
+    """Arrays (trajectory, time, *axes) as a Dataset; `of` says the field of each, and `given.fields` the order within a vector.
+
+    `first` is the id of the first trajectory. Raises ValueError where shapes differ from each other or from the domain.
+    """
+    count = next(iter(arrays.values())).shape[0]
+    want, axes = (count, len(times), *domain.shape), layout.axes(domain)
+    data: dict[str, Any] = {}
+    fields = Fields(tuple(dict.fromkeys(of.values())))
+    for f in fields:
+        sources = given.fields.get(f.name, ()) if f.components else [n for n in of if of[n] == f]
+        for (variable, meta), source in zip(variables(f, domain), sources, strict=True):
+            if tuple(arrays[source].shape) != want:
+                raise ValueError(f"array {source!r} has shape {tuple(arrays[source].shape)} but trajectories, times and grid need {want}")
+            data[variable] = ((TRAJECTORY, TIME, *axes), _native(arrays[source]), meta)
+    coords = coordinates(
+        domain,
+        [float(t) for t in times],
+        range(first, first + count),
+        parameters={**(parameters or {}), **given.columns(count, Path(name))},
+    )
+    unit = given.units.get("time", "1")
+    for time in (TIME, "lead_time"):
+        coords[time][2]["units"] = unit
+    step = float(times[1] - times[0]) if len(times) > 1 else 0.0
+    return xr.Dataset(data, coords, {"dataset": given.name or name, "dt": step, **describe_attrs(fields, domain), **(attrs or {})})
+
+
+def _native(values: Lazy) -> Lazy:
+    """In the byte order of this machine, which is all that torch takes; lazily."""
+    if values.dtype.isnative:
+        return values
+    import dask.array as da
+
+    blocks = values if isinstance(values, da.Array) else da.from_array(values, chunks=(1, *values.shape[1:]))  # type: ignore[no-untyped-call]
+    return blocks.astype(values.dtype.newbyteorder("="))
+
+
+def lazy(found: h5py.Dataset, path: Path) -> Lazy:
+    """An array of an HDF5 file: a memory map where it is contiguous, else blocks of frames through dask; its file is opened to read.
+
+    Check it first (`checks.array`): what it declares is believed here.
+    """
+    offset = found.id.get_offset()
+    if offset is not None:
+        return np.asarray(np.memmap(path, found.dtype, "r", offset, found.shape))
+    import dask.array as da
+
+    rows = _Rows(path, found.name, found.shape, found.dtype)
+    frame = found.dtype.itemsize * int(np.prod(found.shape[2:], dtype=np.int64))
+    frames = max(1, min(found.shape[1] if found.ndim > 1 else 1, BLOCK // max(1, frame)))
+    return da.from_array(rows, chunks=(1, frames, *found.shape[2:])[: found.ndim])  # type: ignore[no-untyped-call]
+
+
+class _Rows:
+    """An HDF5 array that is opened only while it is read."""
+
+    def __init__(self, path: Path, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+        self.path, self.name, self.shape, self.dtype, self.ndim = path, name, shape, dtype, len(shape)
+
+    def __getitem__(self, index: Any) -> NDArray[Any]:
+        with h5py.File(self.path, "r") as f:
+            values: NDArray[Any] = f[self.name][index]
+        return values
