@@ -22,12 +22,12 @@ import xarray as xr
 from torch import Tensor, nn
 
 from surrogates.contracts import Step
-from surrogates.domains import Box, Masked, Mesh, Sphere
+from surrogates.domains import Box, Masked, Mesh, Patch, Sphere
 from surrogates.fields import Fields
 from surrogates.record import PACKAGE, describe
 
 UNKNOWN = "unknown"
-GEOMETRY = Box | Masked | Mesh | Sphere | Fields
+GEOMETRY = Box | Masked | Mesh | Patch | Sphere | Fields
 PLAIN = bytes | complex | range | slice | set | frozenset | PurePath | torch.dtype | torch.device  # type: ignore[type-arg]
 
 

@@ -13,7 +13,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from surrogates.domains import KINDS, Box, Masked, Mesh, Sphere
+from surrogates.domains import KINDS, Box, Masked, Mesh, Patch, Sphere
 from surrogates.fields import Fields
 
 T = TypeVar("T", bound=type)
@@ -53,7 +53,7 @@ def describe(value: Any) -> Any:
         return [describe(v) for v in value]
     if isinstance(value, Mapping):
         return {str(k): describe(v) for k, v in value.items()}
-    if isinstance(value, Box | Masked | Mesh | Sphere):
+    if isinstance(value, Box | Masked | Mesh | Patch | Sphere):
         entry = value.to_json()
         return {entry["type"]: entry}
     if isinstance(value, Fields):

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from surrogates.constraints.compose import law_names, over_bundle
 from surrogates.constraints.soft import Soft, penalty
 from surrogates.contracts import Conditions, Constraint, Domain, Draws, Noise, State
-from surrogates.domains import Box, Masked, Sphere
+from surrogates.domains import Box, Masked, Patch, Sphere
 from surrogates.fields import Fields
 from surrogates.heads.decode import SizedHead, decode
 from surrogates.known import Known
@@ -346,6 +346,8 @@ def alike(domain: Domain, trained: Domain) -> bool:
         domain, trained = domain.box, trained.box
     if isinstance(domain, Box) and isinstance(trained, Box):
         return (domain.lower, domain.upper, domain.boundary) == (trained.lower, trained.upper, trained.boundary)
+    if isinstance(domain, Patch) and isinstance(trained, Patch):
+        return domain.with_shape((1, 1)) == trained.with_shape((1, 1))
     if isinstance(domain, Sphere) and isinstance(trained, Sphere):
         return (domain.radius, domain.units) == (trained.radius, trained.units)
     return type(domain) is type(trained)

@@ -93,6 +93,8 @@ class DivergenceFree(Fixed):
         v = v if v.dtype in (torch.float32, torch.float64) else v.float()
         if not isinstance(domain, Box | Masked | Sphere | Mesh):
             raise ValueError(f"no divergence is known on a {type(domain).__name__}; there is one on {[t.__name__ for t in METHODS]}")
+        if isinstance(domain, Masked) and not isinstance(domain.box, Box):
+            raise ValueError(f"no divergence is known on the wet part of a {type(domain.box).__name__}; there is one on that of a Box")
         if domain.dim != d:
             raise ValueError(f"{self.field!r} has {d} components but the domain has {domain.dim} axes; one component an axis is needed")
         if isinstance(domain, Sphere) and self.components[0].lower() in EAST_FIRST:

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from surrogates.contracts import Domain
-from surrogates.domains import Box, Masked, Mesh, Sphere
+from surrogates.domains import Box, Masked, Mesh, Patch, Sphere
 from surrogates.fields import Fields
 from surrogates.record import recorded
 
@@ -120,7 +120,7 @@ def _coordinates(domain: Domain) -> tuple[Sequence[Tensor], Sequence[float | Non
     domain = domain.box if isinstance(domain, Masked) else domain
     if isinstance(domain, Box):
         return domain.grid(), [n if kind == "periodic" else None for n, kind in zip(domain.lengths, domain.boundary, strict=True)]
-    if isinstance(domain, Sphere):
+    if isinstance(domain, Sphere | Patch):
         return torch.meshgrid(domain.coordinate(0), domain.coordinate(1), indexing="ij"), (None, 360.0)
     if isinstance(domain, Mesh):
         return domain.points.unbind(1), domain.periods

@@ -1,8 +1,8 @@
 """A domain as a Dataset holds it: coordinates with CF names and units, and a line of JSON that tells the rest.
 
     Box      x, y, z: one coordinate an axis, in the units of the box
-    Masked   as its Box; which cells are wet is in the JSON, one bit a cell
-    Sphere   lat, lon in degrees_north, degrees_east (CF conventions 4.1, 4.2); either way up
+    Masked   as its grid; which cells are wet is in the JSON, one bit a cell
+    Sphere, Patch   lat, lon in degrees_north, degrees_east (CF conventions 4.1, 4.2); either way up
     Mesh     dim node with coordinates x, y, z; edges, cells, measure, markers and member are variables `mesh_*`, since JSON of a large
              mesh does not fit an attribute (HDF5 takes 64 KiB); `mesh` names them as UGRID does
 
@@ -22,11 +22,13 @@ from numpy.typing import NDArray
 from surrogates.domains.box import AXES, Box
 from surrogates.domains.masked import Masked
 from surrogates.domains.mesh import Mesh
+from surrogates.domains.patch import Patch
 from surrogates.domains.sphere import Sphere
 
-AnyDomain = Box | Masked | Mesh | Sphere
+AnyDomain = Box | Masked | Mesh | Patch | Sphere
 NODE, MESH = "node", "mesh"
-SPACE = (*AXES, "lat", "lon", NODE)
+GLOBE = ("lat", "lon")
+SPACE = (*AXES, *GLOBE, NODE)
 """Every dim that may be one of space."""
 _PARTS = {"edges": ("end", "edge"), "measure": (NODE,), "cells": ("cell", "corner"), "markers": (NODE,), "member": (NODE,)}
 _CONNECTIVITY = {2: "edge_node_connectivity", 3: "face_node_connectivity", 4: "volume_node_connectivity"}
@@ -50,7 +52,7 @@ def coords(domain: AnyDomain) -> dict[str, tuple[Any, ...]]:
     if isinstance(domain, Mesh):
         return _of_mesh(domain)
     values = [domain.coordinate(a).numpy() for a in range(domain.dim)]
-    if isinstance(domain, Sphere):
+    if domain.axes == GLOBE:
         lat = {"units": "degrees_north", "standard_name": "latitude", "axis": "Y"}
         lon = {"units": "degrees_east", "standard_name": "longitude", "axis": "X"}
         return {"lat": ("lat", values[0], lat), "lon": ("lon", values[1], lon)}
@@ -58,15 +60,20 @@ def coords(domain: AnyDomain) -> dict[str, tuple[Any, ...]]:
 
 
 def _of_mesh(m: Mesh) -> dict[str, tuple[Any, ...]]:
-    points = m.points.cpu().numpy()
-    out: dict[str, tuple[Any, ...]] = {AXES[a]: (NODE, points[:, a], {"units": m.units}) for a in range(m.dim)}
+    parts = {part: getattr(m, part) for part in _PARTS if getattr(m, part) is not None}
+    return mesh_coords(m.points.cpu().numpy(), {part: value.cpu().numpy() for part, value in parts.items()}, m.units)
+
+
+def mesh_coords(points: NDArray[Any], parts: Mapping[str, NDArray[Any]], units: str) -> dict[str, tuple[Any, ...]]:
+    """The coordinates of a Mesh from its arrays, of which none is read."""
+    dim = points.shape[1]
+    out: dict[str, tuple[Any, ...]] = {AXES[a]: (NODE, points[:, a], {"units": units}) for a in range(dim)}
     for part, dims in _PARTS.items():
-        value = getattr(m, part)
-        if value is not None:
-            out[f"{MESH}_{part}"] = (dims, value.cpu().numpy(), {"start_index": 0} if part in ("edges", "cells") else {})
-    topology = {"cf_role": "mesh_topology", "topology_dimension": m.dim, "node_coordinates": " ".join(AXES[: m.dim])}
-    if m.cells is not None:
-        topology[_CONNECTIVITY[m.cells.shape[1]]] = f"{MESH}_cells"
+        if part in parts:
+            out[f"{MESH}_{part}"] = (dims, parts[part], {"start_index": 0} if part in ("edges", "cells") else {})
+    topology = {"cf_role": "mesh_topology", "topology_dimension": dim, "node_coordinates": " ".join(AXES[:dim])}
+    if "cells" in parts:
+        topology[_CONNECTIVITY[parts["cells"].shape[1]]] = f"{MESH}_cells"
     out[MESH] = ((), np.int32(0), topology)
     return out
 
@@ -87,20 +94,33 @@ def read(stored: Mapping[str, Any], sizes: Mapping[str, int], held: Mapping[str,
     kind = stored.get("type")
     if kind == "mesh":
         return _read_mesh(stored, sizes, held)
-    kinds: dict[Any, type[Box] | type[Masked] | type[Sphere]] = {"box": Box, "masked": Masked, "sphere": Sphere}
+    kinds: dict[Any, type[Box] | type[Masked] | type[Patch] | type[Sphere]] = {
+        "box": Box,
+        "masked": Masked,
+        "patch": Patch,
+        "sphere": Sphere,
+    }
     if kind not in kinds:
-        raise ValueError(f"the attribute 'domain' has type {kind!r}; write one of 'box', 'masked', 'sphere', 'mesh'")
+        raise ValueError(f"the attribute 'domain' has type {kind!r}; write one of 'box', 'masked', 'patch', 'sphere', 'mesh'")
     domain = kinds[kind].from_json(stored)
     shape = tuple(int(sizes[a]) for a in domain.axes if a in sizes)
     if shape != domain.shape:
         raise ValueError(f"the Dataset has grid {shape} but its attribute 'domain' says {domain.shape}; was it cropped or thinned?")
-    if isinstance(domain, Sphere) and "lat" in held and domain.shape[0] > 1:
-        domain = replace(domain, north_first=bool(held["lat"][0] > held["lat"][-1]))  # `sortby("lat")` turns it over
+    if domain.axes == GLOBE and "lat" in held and domain.shape[0] > 1:
+        domain = _turned(domain, bool(held["lat"][0] > held["lat"][-1]))  # `sortby("lat")` turns it over
     for axis, name in enumerate(domain.axes):
         size = 180.0 if isinstance(domain, Sphere) else domain.lengths[axis]
         if name in held and not np.allclose(held[name], domain.coordinate(axis).numpy(), rtol=1e-5, atol=1e-6 * size):
             raise ValueError(f"coordinate {name!r} does not lie where the Dataset's 'domain' says: {domain!r}")
     return domain
+
+
+def _turned(domain: Box | Masked | Patch | Sphere, north_first: bool) -> Box | Masked | Patch | Sphere:
+    """The domain with its latitudes falling, or rising."""
+    if isinstance(domain, Masked) and isinstance(domain.box, Patch | Sphere):
+        over = domain.box.north_first != north_first
+        return Masked(replace(domain.box, north_first=north_first), domain.wet.flip(0) if over else domain.wet)
+    return replace(domain, north_first=north_first) if isinstance(domain, Patch | Sphere) else domain
 
 
 def _read_mesh(stored: Mapping[str, Any], sizes: Mapping[str, int], held: Mapping[str, NDArray[Any]]) -> Mesh:

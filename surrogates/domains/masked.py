@@ -1,7 +1,8 @@
-"""A Box of which only some cells are wet: a sea with land and islands, a channel with obstacles.
+"""A grid of which only some cells are wet: a sea with land and islands, a channel with obstacles, the part of the Earth that was observed.
 
-Fields keep the shape of the box, so that networks see a grid; what they hold in dry cells has no meaning, may be anything (missing values
-of a file are often NaN), and enters no integral: the measure there is zero. A coast runs along the faces between wet and dry cells.
+Fields keep the shape of the grid (`box`: a Box, a Patch of the sphere or a whole Sphere), so that networks see a grid; what they hold in
+dry cells has no meaning, may be anything (missing values of a file are often NaN), and enters no integral: the measure there is zero. A
+coast runs along the faces between wet and dry cells; on a Sphere, coasts lie at the poles too, over which no difference is taken.
 """
 
 from __future__ import annotations
@@ -20,6 +21,11 @@ from torch import Tensor
 
 from surrogates.domains.box import PERIODIC, Box
 from surrogates.domains.kept import kept
+from surrogates.domains.patch import Patch
+from surrogates.domains.sphere import Sphere
+
+Grid = Box | Patch | Sphere
+GRIDS: dict[Any, type[Box] | type[Patch] | type[Sphere]] = {"box": Box, "patch": Patch, "sphere": Sphere}
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -29,12 +35,12 @@ class Masked:
     Raises ValueError for a `wet` of another shape than the box, or without a wet cell.
     """
 
-    box: Box
+    box: Grid
     wet: Bool[Tensor, "*X"]
 
     def __post_init__(self) -> None:
         if tuple(self.wet.shape) != self.box.shape:
-            raise ValueError(f"wet has shape {tuple(self.wet.shape)} but the box {self.box.shape}; one truth value a cell is needed")
+            raise ValueError(f"wet has shape {tuple(self.wet.shape)} but the grid {self.box.shape}; one truth value a cell is needed")
         if not bool(self.wet.any()):
             raise ValueError("no cell is wet; true means water (or whatever flows), false means land")
         object.__setattr__(self, "wet", self.wet.detach().cpu().clone())
@@ -99,8 +105,8 @@ class Masked:
 
     @property
     def lengths(self) -> tuple[float, ...]:
-        """Of the box."""
-        return self.box.lengths
+        """Of the grid: in degrees where it lies on a sphere."""
+        return (180.0, 360.0) if isinstance(self.box, Sphere) else self.box.lengths
 
     @cached_property
     def volume(self) -> float:
@@ -122,7 +128,8 @@ class Masked:
         self.box.check(u)
 
     def derivative(self, u: Float[Tensor, "B C *X"], axis: int) -> Float[Tensor, "B C *X"]:
-        """du/dx_axis by second-order differences, one-sided at coasts and walls; zero in dry cells and where no neighbour is wet."""
+        """The slope along an axis, a length (on a sphere to the north, then to the east), by second-order differences, one-sided at
+        coasts and walls; zero in dry cells and where no neighbour is wet."""
         self.check(u)
         wet = self.wet.to(u.device)
         u = torch.where(wet, u, 0.0)
@@ -143,17 +150,20 @@ class Masked:
         return np.packbits(self.wet.numpy()).tobytes()
 
     def to_json(self) -> dict[str, Any]:
-        """The box, and one bit a cell (1 is wet, the last axis first) in base 64."""
+        """The grid, and one bit a cell (1 is wet, the last axis first) in base 64."""
         return {"type": "masked", "box": self.box.to_json(), "wet": b64encode(self._bits).decode()}
 
     @classmethod
     def from_json(cls, entry: Mapping[str, Any]) -> Masked:
         if entry.get("type") != "masked":
             raise ValueError(f"a Masked domain is stored with type 'masked', got {entry.get('type')!r}")
-        box, bits = Box.from_json(entry["box"]), np.frombuffer(b64decode(entry["wet"]), np.uint8)
+        kind = entry["box"].get("type")
+        if kind not in GRIDS:
+            raise ValueError(f"a Masked domain lies on one of {list(GRIDS)}, got {kind!r}")
+        box, bits = GRIDS[kind].from_json(entry["box"]), np.frombuffer(b64decode(entry["wet"]), np.uint8)
         cells = prod(box.shape)
         if len(bits) != -(-cells // 8):
-            raise ValueError(f"wet has {len(bits)} bytes but a box {box.shape} needs one bit for each of {cells} cells")
+            raise ValueError(f"wet has {len(bits)} bytes but a grid {box.shape} needs one bit for each of {cells} cells")
         return cls(box, torch.from_numpy(np.unpackbits(bits, count=cells).astype(bool)).reshape(box.shape))
 
 
@@ -168,12 +178,27 @@ def _wet(domain: Masked, device: torch.device) -> tuple[Tensor, Tensor]:
 @torch.inference_mode(False)
 def _neighbours(domain: Masked, axis: int, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Whether the neighbours before and after along an axis are wet, and how far away they lie."""
-    box, n = domain.box, domain.shape[axis]
+    n = domain.shape[axis]
     before, after = domain.wet.roll(1, axis), domain.wet.roll(-1, axis)
-    x = box.coordinate(axis)
-    step = torch.cat([x.diff(), x.new_tensor([box.lengths[axis] - float(x[-1] - x[0])])])  # from each point to the next
-    if box.boundary[axis] != PERIODIC:
+    step = steps(domain.box, axis)
+    if not goes_round(domain.box, axis):
         before.select(axis, 0).fill_(False)
         after.select(axis, n - 1).fill_(False)
-    line = (-1, *(1,) * (domain.dim - 1 - axis))
-    return before.to(device), after.to(device), step.roll(1).reshape(line).to(device, dtype), step.reshape(line).to(device, dtype)
+    return before.to(device), after.to(device), step.roll(1, axis).to(device, dtype), step.to(device, dtype)
+
+
+def goes_round(grid: Grid, axis: int) -> bool:
+    """Whether the last point of an axis has the first for a neighbour."""
+    return axis % 2 == 1 if isinstance(grid, Sphere) else grid.boundary[axis] == PERIODIC
+
+
+def steps(grid: Grid, axis: int) -> Float[Tensor, "*Y"]:
+    """How far it is from each point to the next along an axis (from the last: to the first beyond the end), broadcastable to the grid;
+    negative where latitudes fall."""
+    x = grid.coordinate(axis)
+    size = 360.0 if isinstance(grid, Sphere) else grid.lengths[axis]
+    step = torch.cat([x.diff(), x.new_tensor([size - float(x[-1] - x[0])])]).reshape(-1, *(1,) * (grid.dim - 1 - axis))
+    if isinstance(grid, Box):
+        return step
+    arc = torch.deg2rad(step) * grid.radius
+    return arc if axis == 0 else arc[None] * torch.deg2rad(grid.coordinate(0)).cos().clamp_min(1e-9)[:, None]

@@ -1,8 +1,8 @@
 """What is kept of a forecast: which fields, where, how often, in which type; and diagnostics beside the fields or instead of them.
 
 A frame is kept where its number n = 1, 2, ... is a multiple of `every`; a point where its coordinate lies in `region`, then every
-`stride`-th of these. A region of a Box is a Box again, with walls around its outer points; of a Sphere or a Mesh a part is no domain, so
-a Dataset of it has coordinates and no attribute "domain". Longitudes and periodic axes are taken round the end: (-10, 30) is Europe on a
+`stride`-th of these. A region of a Box is a Box again, with walls around its outer points; of a Sphere, a Patch or a Mesh a part is no domain,
+so a Dataset of it has coordinates and no attribute "domain". Longitudes and periodic axes are taken round the end: (-10, 30) is Europe on a
 grid from 0 to 360.
 """
 
@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from surrogates.domains import Box, Masked, Mesh, Sphere, layout
+from surrogates.domains import Box, Masked, Mesh, Patch, Sphere, layout
 from surrogates.domains.box import AXES, PERIODIC, WALL
 from surrogates.domains.layout import AnyDomain
 from surrogates.domains.sphere import POLES
@@ -92,7 +92,7 @@ class Keep:
         sizes = dict(zip(layout.axes(domain), domain.shape, strict=True))
         return {name: index for name, index in cut.items() if len(index) < sizes[name] or not index.equal(torch.arange(sizes[name]))}
 
-    def _along(self, domain: Box | Masked | Sphere, axis: int) -> Int[Tensor, " n"]:
+    def _along(self, domain: Box | Masked | Patch | Sphere, axis: int) -> Int[Tensor, " n"]:
         name, x = domain.axes[axis], domain.coordinate(axis)
         if name not in self.region:
             return torch.arange(len(x))
@@ -121,14 +121,14 @@ def coordinates(domain: AnyDomain, keep: Keep) -> tuple[dict[str, Any], AnyDomai
     return whole, None
 
 
-def _period(domain: Box | Masked | Sphere, axis: int) -> float | None:
-    if isinstance(domain, Sphere):
-        return 360.0 if axis == 1 else None
+def _period(domain: Box | Masked | Patch | Sphere, axis: int) -> float | None:
     box = domain.box if isinstance(domain, Masked) else domain
+    if isinstance(box, Sphere):
+        return 360.0 if axis == 1 else None
     return box.lengths[axis] if box.boundary[axis] == PERIODIC else None
 
 
-def _unwrapped(domain: Box | Masked | Sphere, axis: int, index: Tensor, keep: Keep) -> Float[Tensor, " n"]:
+def _unwrapped(domain: Box | Masked | Patch | Sphere, axis: int, index: Tensor, keep: Keep) -> Float[Tensor, " n"]:
     """The coordinates of these points, rising from the region's lower end on."""
     x, period = domain.coordinate(axis)[index], _period(domain, axis)
     if period is None or domain.axes[axis] not in keep.region:

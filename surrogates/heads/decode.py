@@ -21,7 +21,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from surrogates.contracts import Conditions, Domain, Head
-from surrogates.domains import Box, Masked, Mesh, Sphere
+from surrogates.domains import Box, Masked, Mesh, Patch, Sphere
 from surrogates.normalise import Normaliser
 from surrogates.target import Target
 
@@ -78,7 +78,7 @@ def decode(
 
 def length_of(domain: Domain) -> float:
     """l: the reciprocal of the domain's smallest wavenumber, volume^(1/D) / (2 pi), or a Sphere's radius; in the domain's units."""
-    if isinstance(domain, Sphere):
+    if isinstance(domain, Sphere | Patch):
         return domain.radius
     if isinstance(domain, Masked):
         return length_of(domain.box)

@@ -82,7 +82,7 @@ def faces(domain: Domain, device: torch.device) -> GridFaces | MeshFaces:
     """Of a domain, made once. Raises ValueError for a domain whose cells have no known faces."""
     if isinstance(domain, Mesh):
         return _of_mesh(domain, device)
-    if isinstance(domain, Box | Masked | Sphere):
+    if isinstance(domain, Box | Sphere) or (isinstance(domain, Masked) and isinstance(domain.box, Box)):
         return _of_grid(domain, device)
     raise ValueError(f"fluxes pass between the cells of a Box, a Masked box, a Sphere or a Mesh, not of a {type(domain).__name__}")
 
@@ -94,6 +94,7 @@ def _of_grid(domain: Box | Masked | Sphere, device: torch.device) -> GridFaces:
         if isinstance(domain, Sphere):
             return GridFaces(volume.to(device), _of_sphere(domain).to(device))
         box = domain.box if isinstance(domain, Masked) else domain
+        assert isinstance(box, Box)
         area = torch.stack([box.measure / box.widths(a).reshape(-1, *(1,) * (box.dim - 1 - a)) for a in range(box.dim)])
         for a, kind in enumerate(box.boundary):
             if kind != PERIODIC:

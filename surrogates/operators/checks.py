@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from surrogates.contracts import Domain
-from surrogates.domains import Box
+from surrogates.domains import Box, Masked, Patch
 from surrogates.domains.box import PERIODIC
 from surrogates.domains.mesh import Mesh
 
@@ -36,10 +36,13 @@ def check_box(
     dim: int,
     stretched: bool = False,
 ) -> Box:
-    """The domain as a Box of `dim` axes, with equal cells unless `stretched` ones are welcome.
+    """The domain as a Box of `dim` axes, with equal cells unless `stretched` ones are welcome: of a Masked one its grid, whose dry cells
+    hold numbers too, of a Patch its points in degrees.
 
     Raises TypeError for another geometry, ValueError for what does not fit, each saying what would.
     """
+    grid = domain.box if isinstance(domain, Masked) else domain
+    domain = grid.flat if isinstance(grid, Patch) else grid
     if not isinstance(domain, Box):
         raise TypeError(f"{name} works on a regular Box, got a {type(domain).__name__}; choose an operator for that geometry")
     if domain.dim != dim:
@@ -62,7 +65,7 @@ def check_mesh(name: str, x: Tensor, domain: Domain, embedding: Tensor | None, *
 
 def check_input(name: str, x: Tensor, domain: Domain, embedding: Tensor | None, *, channels: int, size: int, modes: tuple[int, ...]) -> Box:
     """`check_box` of a Fourier operator, whose modes the grid must hold: all signs, but from 0 on the last axis."""
-    if isinstance(domain, Box) and domain.dim != len(modes):
+    if isinstance(domain, Box | Masked | Patch) and domain.dim != len(modes):
         raise ValueError(f"modes {modes} are for {len(modes)} dimensions but the box {domain.shape} has {domain.dim}")
     box = check_box(name, x, domain, embedding, channels=channels, size=size, dim=len(modes))
     for axis, (n, m) in enumerate(zip(box.shape, modes, strict=True)):
