@@ -7,7 +7,7 @@
     units: {velocity: m/s, time: s, length: m, others: "1"}     # `others`: of all that neither the file nor this names
     fields: {velocity: [u, v]}         # a vector, and the arrays that are its components in the order of the axes
     parameters: {viscosity: 1.0e-3}    # or one value a trajectory: [...]
-    split: {train: 0.8, valid: 0.1, test: 0.1}
+    split: {train: 0.8, valid: 0.1, test: 0.1, by: trajectory}    # or by order, or by time with a `gap` of frames (data/cuts.py)
     options: {}                        # what one format asks for beside this
 
 It is written in `source.yaml` (or `source.json`) beside the data, or in any file told by `--given`; the latter goes first. A reader that
@@ -21,6 +21,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from surrogates.data.cuts import Split
 from surrogates.data.parse import load_yaml, merge, parse
 from surrogates.domains import Box
 
@@ -53,7 +54,7 @@ class Given:
     lower: tuple[float, ...] = ()
     boundary: tuple[str, ...] = ()
     parameters: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
-    split: Mapping[str, float] = field(default_factory=dict)
+    split: Split | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
@@ -23,8 +22,6 @@ from surrogates.interchange import TIME, TRAJECTORY, coordinates, describe_attrs
 
 Lazy = Any
 """An array that reads what is asked of it: a memory map, or one of dask."""
-BLOCK = 1 << 24
-"""Bytes a block of dask, at most, where a frame is smaller."""
 
 
 def fields_of(
@@ -96,31 +93,3 @@ def _native(values: Lazy) -> Lazy:
 
     blocks = values if isinstance(values, da.Array) else da.from_array(values, chunks=(1, *values.shape[1:]))  # type: ignore[no-untyped-call]
     return blocks.astype(values.dtype.newbyteorder("="))
-
-
-def lazy(found: h5py.Dataset, path: Path) -> Lazy:
-    """An array of an HDF5 file: a memory map where it is contiguous, else blocks of frames through dask; its file is opened to read.
-
-    Check it first (`checks.array`): what it declares is believed here.
-    """
-    offset = found.id.get_offset()
-    if offset is not None:
-        return np.asarray(np.memmap(path, found.dtype, "r", offset, found.shape))
-    import dask.array as da
-
-    rows = _Rows(path, found.name, found.shape, found.dtype)
-    frame = found.dtype.itemsize * int(np.prod(found.shape[2:], dtype=np.int64))
-    frames = max(1, min(found.shape[1] if found.ndim > 1 else 1, BLOCK // max(1, frame)))
-    return da.from_array(rows, chunks=(1, frames, *found.shape[2:])[: found.ndim])  # type: ignore[no-untyped-call]
-
-
-class _Rows:
-    """An HDF5 array that is opened only while it is read."""
-
-    def __init__(self, path: Path, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-        self.path, self.name, self.shape, self.dtype, self.ndim = path, name, shape, dtype, len(shape)
-
-    def __getitem__(self, index: Any) -> NDArray[Any]:
-        with h5py.File(self.path, "r") as f:
-            values: NDArray[Any] = f[self.name][index]
-        return values

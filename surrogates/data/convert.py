@@ -1,0 +1,113 @@
+"""Files of others into ours, block by block of frames: never a trajectory in memory, and at every moment sound on the disk.
+
+    DEST/data/<split>/<name>.hdf5    `surrogates.data.layout` for grids, `surrogates.data.mesh_file` for meshes; one a split, and one more
+                                     (<name>-1.hdf5, ...) for each other grid or length
+
+What has not been finished is `*.hdf5.part`. The same call goes on there: trajectories that are complete are not read again.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import asdict
+from pathlib import Path
+
+import surrogates
+from surrogates.data import written
+from surrogates.data.cuts import Cut, Split, divide, whole
+from surrogates.data.formats import open_parts
+from surrogates.data.formats.given import Given
+from surrogates.data.workers import StopError, locked, progress
+from surrogates.data.written import Written
+
+ALL = "all"
+
+
+def convert(
+    source: str | Path,
+    dest: str | Path,
+    *,
+    format: str | None = None,
+    given: Given | None = None,
+    split: Split | None = None,
+    workers: int = 1,
+    quiet: bool = False,
+) -> Path:
+    """Convert, or go on converting, a file or folder in one of `surrogates.data.formats.FORMATS`; returns `dest`.
+
+    `given` says what the source does not, `split` how it is divided where it has no splits of its own; `workers` threads read and write
+    a trajectory each. Raises ValueError for a source that is not sound or lacks something, and for a `dest` that holds something else;
+    OSError where the disk has no room.
+    """
+    source, dest = Path(source).expanduser(), Path(dest).expanduser()
+    if dest.resolve().is_relative_to(source.resolve()):
+        raise ValueError(f"{dest} lies within {source}, which is read; give a folder outside of it")
+    parts = open_parts(source, format, given)
+    said = given.over(Given.beside(source)) if given else Given.beside(source)
+    cuts = whole(parts)
+    if ALL in cuts:
+        why = "the source has no splits of its own (`by: time` with a `gap` of frames cuts one long trajectory)"
+        cuts = divide(cuts[ALL], said.need(split or said.split, "split", source, why))
+    name = said.name or str(next(p for found in parts.values() for p in found).attrs["dataset"])
+    dest.mkdir(parents=True, exist_ok=True)
+    with locked(dest):
+        files = plan(dest, _identifier(name), cuts)
+        attrs = {"recipe": _recipe(source, format, said, split), "version": surrogates.__version__}
+        todo = [f for f in files if not f.begin(attrs)]
+        _write(todo, workers, name, quiet)
+    return dest
+
+
+def plan(dest: Path, name: str, cuts: dict[str, list[Cut]]) -> list[Written]:
+    """The files to write. Raises ValueError where others are in their place."""
+    files = []
+    for split, mine in cuts.items():
+        for n, group in enumerate(written.groups(mine)):
+            files.append(Written(dest / "data" / split / f"{name}{f'-{n}' if n else ''}.hdf5", name, group))
+    ours = {f.path for f in files} | {f.draft for f in files}
+    strange = sorted(p for p in dest.glob("data/*/*.hdf5*") if p not in ours and not p.name.startswith("."))
+    if strange:
+        raise ValueError(f"{dest} holds another data set ({strange[0].relative_to(dest)}); give another folder, or remove it")
+    return files
+
+
+def _write(files: Sequence[Written], workers: int, name: str, quiet: bool) -> None:
+    rows = [(f, n) for f in files for n in f.missing()]
+    stop = threading.Event()
+    with progress(name, sum(f.bytes(n) for f, n in rows), quiet) as tick, ThreadPoolExecutor(max(1, workers), "convert") as pool:
+
+        def ticked(work: float) -> None:
+            if stop.is_set():
+                raise StopError
+            tick(work)
+
+        try:
+            done = [pool.submit(_row, f, n, ticked) for f, n in rows]
+            for future in as_completed(done):
+                future.result()
+        except BaseException:
+            stop.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    for f in files:
+        f.finish()
+
+
+def _row(file: Written, n: int, tick: Callable[[float], None]) -> None:
+    for work in file.row(n):
+        tick(work)
+
+
+def _recipe(source: Path, format: str | None, given: Given, split: Split | None) -> str:
+    """What tells one conversion from another. Of the source its name and size: copies of it are the same."""
+    below = [p for p in sorted(source.rglob("*")) if p.is_file()] if source.is_dir() else [source]
+    told = {"source": source.name, "bytes": sum(p.stat().st_size for p in below), "format": format}
+    return json.dumps({"kind": "converted", **told, "given": asdict(given), "split": asdict(split) if split else None}, sort_keys=True)
+
+
+def _identifier(name: str) -> str:
+    """A name that is safe as that of a file."""
+    return "".join(c if c.isalnum() or c in "-_." else "_" for c in name).strip(".") or "data"

@@ -1,0 +1,238 @@
+"""A file of ours as it is written from cuts of lazy Datasets: begun from their metadata, filled a block of frames at a time, sealed.
+
+Grids go into `layout`, meshes into `mesh_file`; both take frames in order from the first, and mark a trajectory when its last is there.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from hashlib import sha256
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from surrogates.data import layout, mesh_file
+from surrogates.data.arrays import known_of
+from surrogates.data.cuts import Cut
+from surrogates.data.hdf5 import OURS, PART, open_hdf5
+from surrogates.domains.layout import NODE, SPACE
+from surrogates.fields import Fields
+from surrogates.interchange import FORCINGS, LEVEL, MEMBER, STATIC, TIME, TRAJECTORY, declared, fields_of
+
+BLOCK = 1 << 25  # bytes of frames in memory, a worker
+MOST = 1 << 28  # of one chunk of the source, which is read as a whole
+Frames = NDArray[np.float32]
+
+
+class Written:
+    """One file, of cuts that fit into it (`groups`)."""
+
+    def __init__(self, path: Path, name: str, cuts: Sequence[Cut]) -> None:
+        self.path, self.name, self.cuts = path, name, cuts
+        self.draft = path.with_name(path.name + PART)
+        self.mesh = NODE in cuts[0].part.dims
+        self._part: layout.Part | mesh_file.Part | None = None
+
+    def begin(self, attrs: Mapping[str, str]) -> bool:
+        """Whether it is finished; else it is there, unfinished, afterwards. Raises ValueError where it was made from something else."""
+        for path in (self.path, self.draft):
+            if path.exists():
+                _same(path, attrs["recipe"])
+        if self.path.exists():
+            return True
+        if not self.draft.exists():
+            pieces = skeletons(self.cuts)
+            if self.mesh:
+                mesh_file.create(self.draft, pieces, name=self.name, attrs=attrs)
+            else:
+                about: dict[str, str | int | float] = {**attrs}
+                layout.create_like(self.draft, _together(pieces), name=self.name, attrs=about)
+        self._part = mesh_file.Part(self.draft) if self.mesh else layout.Part(self.draft)
+        if isinstance(self._part, layout.Part):
+            self._shared(self._part)
+        return False
+
+    @property
+    def part(self) -> layout.Part | mesh_file.Part:
+        assert self._part is not None, "begin first"
+        return self._part
+
+    def missing(self) -> list[int]:
+        """The rows that are not complete."""
+        return [int(n) for n in np.flatnonzero(~self.part.complete)]
+
+    def bytes(self, row: int) -> float:
+        cut = self.cuts[row]
+        return float(_frame_bytes(cut.part) * (cut.stop - cut.start))
+
+    def row(self, n: int) -> Iterator[float]:
+        """Write one trajectory; yields the bytes of each block when it is in the file."""
+        cut, part = self.cuts[n], self.part
+        state, forcings = fields_of(cut.part), declared(cut.part, FORCINGS)
+        if isinstance(part, layout.Part):
+            self._own(part, cut, n)
+        for start, stop in blocks(cut):
+            block = cut.part.isel({TRAJECTORY: cut.row, TIME: slice(start, stop)})
+            u, at = channels(block, state, (TIME,)), start - cut.start
+            if isinstance(part, layout.Part):
+                part.write_frames(n, at, u)
+            else:
+                part.write_frames(n, at, u, channels(block, forcings, (TIME,)) if forcings else None)
+            yield float(_frame_bytes(cut.part) * (stop - start))
+
+    def finish(self) -> Path:
+        """Seal it with its checksum."""
+        record = {} if isinstance(self.part, mesh_file.Part) else {"checksum": layout.checksum(self.draft), "certificate": {}}
+        return self.part.finish(record)
+
+    def _shared(self, part: layout.Part) -> None:
+        """What is known beside the state and the same for all trajectories; written again on every start, since nothing marks it."""
+        first = self.cuts[0]
+        for k in part.known:
+            if k.shared:
+                _write_known(part, first, k, None)
+
+    def _own(self, part: layout.Part, cut: Cut, n: int) -> None:
+        for k in part.known:
+            if not k.shared:
+                _write_known(part, cut, k, n)
+
+
+def groups(cuts: Sequence[Cut]) -> list[list[Cut]]:
+    """Cuts that fit into one file: all those on meshes; of those on grids the ones with equal grid, times and known fields."""
+    out: dict[str, list[Cut]] = {}
+    keys: dict[tuple[int, int, int], str] = {}
+    for cut in cuts:
+        place = (id(cut.part), cut.start, cut.stop)
+        if place not in keys:
+            keys[place] = "" if NODE in cut.part.dims else _key(cut)
+        out.setdefault(keys[place], []).append(cut)
+    return list(out.values())
+
+
+def skeletons(cuts: Sequence[Cut]) -> list[xr.Dataset]:
+    """The cuts as Datasets that know all but their frames, consecutive ones of a part together."""
+    runs: list[list[Cut]] = []
+    for cut in cuts:
+        last = runs[-1][-1] if runs else None
+        joins = last is not None and last.part is cut.part and (last.start, last.stop) == (cut.start, cut.stop)
+        if joins:
+            runs[-1].append(cut)
+        else:
+            runs.append([cut])
+    return [_skeleton(run) for run in runs]
+
+
+def blocks(cut: Cut) -> list[tuple[int, int]]:
+    """Ranges of frames that fit into memory; along the chunks of the source, which are read as a whole, where these do."""
+    frame = max(1, _frame_bytes(cut.part))
+    edges = [cut.start, cut.stop]
+    chunks = _chunks(cut.part)
+    if chunks and max(chunks) * frame <= MOST:
+        ends = np.cumsum([0, *chunks]).tolist()
+        edges = sorted({cut.start, cut.stop, *(e for e in ends if cut.start < e < cut.stop)})
+    most = max(1, BLOCK // frame)
+    out: list[tuple[int, int]] = []
+    for a, b in pairwise(edges):
+        if out and b - out[-1][0] <= most:
+            out[-1] = (out[-1][0], b)
+        elif chunks and len(edges) > 2:
+            out.append((a, b))
+        else:
+            out += [(n, min(n + most, b)) for n in range(a, b, most)]
+    return out
+
+
+def channels(dataset: xr.Dataset, fields: Fields, lead: tuple[str, ...]) -> Frames:
+    """The fields as float32 (*lead, C, *X); what is missing stays NaN."""
+    out = []
+    for f in fields:
+        for name in f.variables:
+            array = dataset[name]
+            space = tuple(d for d in array.dims if d in SPACE)
+            levels = (LEVEL,) if f.levels else ()
+            values = np.asarray(array.transpose(*lead, *levels, *space).values, np.float32)
+            out.append(values if levels else np.expand_dims(values, len(lead)))
+    return np.concatenate(out, len(lead))
+
+
+def _write_known(part: layout.Part, cut: Cut, k: layout.Known, row: int | None) -> None:
+    one = Fields.of(k.field)
+    if not k.timed:
+        part.write_known(k.field.name, channels(_of_row(cut, k), one, ()), row=row)
+        return
+    for start, stop in blocks(cut):
+        block = _of_row(cut, k).isel({TIME: slice(start, stop)})
+        part.write_known(k.field.name, channels(block, one, (TIME,)), row=row, start=start - cut.start)
+
+
+def _of_row(cut: Cut, k: layout.Known) -> xr.Dataset:
+    held = cut.part[list(k.field.variables)]
+    return held if k.shared else held.isel({TRAJECTORY: cut.row})
+
+
+def _skeleton(run: Sequence[Cut]) -> xr.Dataset:
+    import dask.array as da
+
+    part, first = run[0].part, run[0]
+    if MEMBER in part.dims:
+        raise ValueError(
+            "this source has several members of a trajectory; choose one (isel(member=...)) or make each a trajectory of its own"
+        )
+    timed = {n: v for n, v in part.data_vars.items() if TIME in v.dims}
+    empty = {n: (v.dims, da.zeros(v.shape, np.float32, chunks=-1), v.attrs) for n, v in timed.items()}
+    cut = part.assign(empty).isel({TRAJECTORY: [c.row for c in run], TIME: slice(first.start, first.stop)})
+    return cut.assign_coords({TRAJECTORY: (TRAJECTORY, [c.id for c in run], part[TRAJECTORY].attrs)})
+
+
+def _together(pieces: Sequence[xr.Dataset]) -> xr.Dataset:
+    if len(pieces) == 1:
+        return pieces[0]
+    return xr.concat(
+        list(pieces), TRAJECTORY, data_vars="minimal", coords="minimal", compat="override", join="override", combine_attrs="override"
+    )
+
+
+def _key(cut: Cut) -> str:
+    part, digest = cut.part, sha256()
+    for what in ("domain", "fields", STATIC, FORCINGS, "dt"):
+        digest.update(f"{what}{part.attrs.get(what)}".encode())
+    time = part[TIME].isel({TIME: slice(cut.start, cut.stop)})
+    digest.update(f"{time.attrs.get('units')}{time.attrs.get('calendar')}".encode() + np.asarray(time.values).tobytes())
+    digest.update(str(sorted(str(n) for n, c in part.coords.items() if c.attrs.get("role") == "parameter")).encode())
+    for k in known_of(part):
+        digest.update(f"{k.shared}{k.spread}{k.timed}".encode())
+        if k.shared:
+            shared = part[list(k.field.variables)]
+            values: Any = shared.to_array().values if not k.timed else str(id(part)).encode()
+            digest.update(np.ascontiguousarray(values).tobytes() if not k.timed else values)
+    return digest.hexdigest()
+
+
+def _frame_bytes(part: xr.Dataset) -> int:
+    sizes: Mapping[Any, int] = part.sizes
+    out = 0
+    for v in part.data_vars.values():
+        if TIME in v.dims:
+            out += 4 * int(np.prod([sizes[d] for d in v.dims if d not in (TRAJECTORY, TIME)], dtype=np.int64))
+    return out
+
+
+def _chunks(part: xr.Dataset) -> tuple[int, ...]:
+    """How the first array of the state that has chunks has them along time."""
+    for v in part.data_vars.values():
+        if TIME in v.dims and v.chunks is not None:
+            return tuple(v.chunks[v.dims.index(TIME)])
+    return ()
+
+
+def _same(path: Path, recipe: str) -> None:
+    with open_hdf5(path) as f:
+        held = f[OURS].attrs.get("recipe") if OURS in f else json.loads(f.attrs.get("attrs", "{}")).get("recipe")
+    if str(held) != recipe:
+        raise ValueError(f"{path} was made from something else, or with other options; give another folder, or remove this one")
