@@ -58,7 +58,7 @@ class Known(nn.Module):
             moments = Moments.none()
             for u in values:
                 moments = moments + Moments.of(u)
-            if not moments.count:
+            if moments.empty:
                 continue
             if not bool(moments.mean.isfinite().all() and moments.std.isfinite().all()):
                 raise ValueError(f"the {kind} fields of the training split hold values that are not finite; fill them")

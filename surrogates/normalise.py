@@ -1,27 +1,38 @@
-"""Normalisation per channel: z = (u - m) / s for states, and the same with statistics of their own for tendencies.
+"""Normalisation: z = (f(u) - m) / s for states, and the same with statistics of their own for tendencies.
 
-A tendency is the difference of successive frames, u[t + dt] - u[t], in the units of u. Statistics are population moments over
-trajectories, times and points of the *training split only*, merged chunk by chunk in float64 (Chan, Golub and LeVeque, 1983,
-"Algorithms for computing the sample variance", The American Statistician 37). Constants have the shape (C, 1, ..., 1) with one 1
-an axis of space, so that (B, C, *X), (B, H, C, *X) and (B, T, C, *X) are all normalised by plain broadcasting.
+f is the identity, but for fields with a transform (`surrogates.transforms`). A tendency is the difference of f of successive frames,
+f(u[t + dt]) - f(u[t]): in the units of u where there is no transform. Statistics are population moments over trajectories, times and points
+of the *training split only*, each point weighted with its measure and dry ones left out, merged chunk by chunk in float64
+(`surrogates.moments`). Which channels share them, and whether regions of a static field have their own, says a `Scaling`.
+
+Constants have the shape (C, 1, ..., 1) with one 1 an axis of space, so that (B, C, *X), (B, H, C, *X) and (B, T, C, *X) are all normalised
+by plain broadcasting. Those of R regions are a table (4, C, R) beside a map of region numbers (*X): they hold on that grid alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
+from surrogates.fields import Fields
+from surrogates.moments import Moments
+from surrogates.scaling import Scaling
+
 TRAINING = "train"
+NAMES = ("state_mean", "state_std", "tendency_mean", "tendency_std")
+__all__ = ["NAMES", "Moments", "Normaliser", "Trajectories"]
 
 
 @runtime_checkable
 class Trajectories(Protocol):
-    """What statistics are taken from: trajectories (T, C, *X) of one split, in physical units."""
+    """What statistics are taken from: trajectories (T, C, *X) of one split, in physical units.
+
+    It may have `measure`, the weight of each point ("*X", or None where all count alike).
+    """
 
     @property
     def split(self) -> str: ...
@@ -31,12 +42,17 @@ class Trajectories(Protocol):
 
 
 class Normaliser(nn.Module):
-    """Physical <-> normalised. Buffers are float32 (C, 1, ..., 1): `state_mean`, `state_std`, `tendency_mean`, `tendency_std`."""
+    """Physical <-> normalised. Buffers are float32 (C, 1, ..., 1): `state_mean`, `state_std`, `tendency_mean`, `tendency_std`.
+
+    With a `scaling` of regions there are two more: `regional` (4, C, R), those four in each region, and `region` (*X).
+    """
 
     state_mean: Tensor
     state_std: Tensor
     tendency_mean: Tensor
     tendency_std: Tensor
+    regional: Tensor
+    region: Tensor
 
     def __init__(
         self,
@@ -46,93 +62,168 @@ class Normaliser(nn.Module):
         tendency_std: Float[Tensor, " C"],
         *,
         dim: int,
+        scaling: Scaling | None = None,
+        fields: Fields | None = None,
+        regional: Float[Tensor, "4 C R"] | None = None,
+        region: Int64[Tensor, "*X"] | None = None,
     ) -> None:
-        """Per-channel constants for fields on `dim` axes of space. Raises ValueError for a std that is not positive."""
+        """Per-channel constants for fields on `dim` axes of space. Raises ValueError for a std that is not positive, and for transforms
+        without the fields that say which channels they act on."""
         super().__init__()
-        given = {"state_mean": state_mean, "state_std": state_std, "tendency_mean": tendency_mean, "tendency_std": tendency_std}
+        given = dict(zip(NAMES, (state_mean, state_std, tendency_mean, tendency_std), strict=True))
         for name, values in given.items():
             if name.endswith("std") and not bool((values > 0).all()):
                 raise ValueError(f"{name} must be positive in every channel, got {values.tolist()}")
             self.register_buffer(name, values.to(torch.float32, copy=True).reshape(-1, *(1,) * dim))
+        if scaling is not None and scaling.transforms and fields is None:
+            raise ValueError("a normaliser with transforms needs the fields, which say where their channels lie")
+        self.dim, self.scaling = dim, scaling
+        self.warps = scaling.of_channels(fields) if scaling is not None and fields is not None else []
+        if regional is not None and region is not None:
+            self.register_buffer("regional", regional.to(torch.float32, copy=True))
+            self.register_buffer("region", region.clone())
 
     @classmethod
-    def identity(cls, channels: int, dim: int) -> Normaliser:
-        """The normaliser that changes nothing, for `channels` channels on `dim` axes."""
+    def identity(
+        cls, channels: int, dim: int, scaling: Scaling | None = None, fields: Fields | None = None, shape: Sequence[int] = ()
+    ) -> Normaliser:
+        """For `channels` channels on `dim` axes, one that changes nothing but by the transforms of a scaling."""
         zero, one = torch.zeros(channels), torch.ones(channels)
-        return cls(zero, one, zero, one, dim=dim)
+        regions: dict[str, Tensor] = {}
+        if scaling is not None and scaling.count:
+            table = torch.stack([zero, one, zero, one])[..., None].expand(-1, -1, scaling.count)
+            regions = {"regional": table, "region": torch.zeros(tuple(shape), dtype=torch.int64)}
+        return cls(zero, one, zero, one, dim=dim, scaling=scaling, fields=fields, **regions)
 
     @classmethod
-    def fit(cls, source: Trajectories) -> Normaliser:
-        """The moments of a training split. Raises ValueError for another split, a constant channel or a value that is not finite."""
+    def fit(
+        cls, source: Trajectories, scaling: Scaling | None = None, fields: Fields | None = None, region: Int64[Tensor, "*X"] | None = None
+    ) -> Normaliser:
+        """The moments of a training split, by a scaling whose `count` regions the map `region` tells apart.
+
+        Raises ValueError for another split, a constant channel, a value that is not finite or that a transform does not take.
+        """
         if source.split != TRAINING:
             raise ValueError(f"statistics come from the split 'train' only, not from {source.split!r}; the model must not see the others")
-        state, tendency, dim = Moments.none(), Moments.none(), 1
-        for u in source.trajectories():
-            dim = u.ndim - 2
-            state = state + Moments.of(u)
-            tendency = tendency + Moments.of(u[1:].double() - u[:-1].double())
-        for label, moments in (("state", state), ("tendency", tendency)):
+        measure: Tensor | None = getattr(source, "measure", None)
+        warps = scaling.of_channels(fields) if scaling is not None and fields is not None else []
+        count = 0 if scaling is None or region is None else scaling.count
+        sums, dim = [[Moments.none(), Moments.none()] for _ in range(1 + count)], 1
+        for physical in source.trajectories():
+            dim = physical.ndim - 2
+            u = _warped(physical, warps)
+            _check_floor(physical, warps, measure, source.channels)
+            steps = u[1:].double() - u[:-1].double()
+            for n, total in enumerate(sums):
+                weights = measure if n == 0 else (region == n - 1) * (torch.ones(()) if measure is None else measure)
+                for k, values in enumerate((u, steps)):
+                    total[k] = total[k] + Moments.of(values, weights)
+        for label, moments in zip(("state", "tendency"), sums[0], strict=True):
             _check(label, moments, source.channels)
-        return cls(state.mean, state.std, tendency.mean, tendency.std, dim=dim)
+        groups = [] if scaling is None or fields is None else scaling.groups(fields)
+        pooled = [[m.pooled(groups) for m in pair] for pair in sums]
+        whole = [v for m in pooled[0] for v in (m.mean, m.std)]
+        regions: dict[str, Tensor] = {}
+        if count and region is not None:
+            regions = {"regional": _table(pooled[1:], whole), "region": region}
+        return cls(*whole, dim=dim, scaling=scaling, fields=fields, **regions)
 
     @property
     def channels(self) -> int:
         return self.state_mean.shape[0]
 
+    def warp(self, u: Float[Tensor, "*B C *X"]) -> Float[Tensor, "*B C *X"]:
+        """Physical states with their transforms, not yet centred and scaled: what tendencies are differences of."""
+        return _warped(u, self.warps, self.dim)
+
+    def unwarp(self, v: Float[Tensor, "*B C *X"]) -> Float[Tensor, "*B C *X"]:
+        """The inverse of `warp`."""
+        return _warped(v, [(span, t.inverse) for span, t in self.warps], self.dim)
+
     def encode(self, u: Float[Tensor, "B ..."]) -> Float[Tensor, "B ..."]:
         """Physical states (B, C, *X) or (B, H, C, *X) -> normalised."""
-        return (u - self.state_mean.to(u.dtype)) / self.state_std.to(u.dtype)
+        mean, std = self._constants(0, u)
+        return (self.warp(u) - mean) / std
 
     def decode(self, z: Float[Tensor, "B ..."]) -> Float[Tensor, "B ..."]:
         """Normalised states -> physical; the inverse of `encode`."""
-        return z * self.state_std.to(z.dtype) + self.state_mean.to(z.dtype)
+        mean, std = self._constants(0, z)
+        return self.unwarp(z * std + mean)
 
     def encode_tendency(self, du: Float[Tensor, "B ..."]) -> Float[Tensor, "B ..."]:
-        """Physical differences of successive frames -> normalised."""
-        return (du - self.tendency_mean.to(du.dtype)) / self.tendency_std.to(du.dtype)
+        """Differences of successive frames of `warp` -> normalised."""
+        mean, std = self._constants(2, du)
+        return (du - mean) / std
 
     def decode_tendency(self, dz: Float[Tensor, "B ..."]) -> Float[Tensor, "B ..."]:
-        """Normalised differences -> physical; the inverse of `encode_tendency`."""
-        return dz * self.tendency_std.to(dz.dtype) + self.tendency_mean.to(dz.dtype)
+        """Normalised differences -> those of `warp`; the inverse of `encode_tendency`."""
+        mean, std = self._constants(2, dz)
+        return dz * std + mean
+
+    def _constants(self, first: int, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and deviation, of states (0) or tendencies (2), on the grid of `like`. Raises ValueError for regions of another grid."""
+        if "region" not in self._buffers:
+            mean, std = (getattr(self, name) for name in NAMES[first : first + 2])
+        else:
+            if like.shape[like.ndim - self.dim :] != self.region.shape:
+                raise ValueError(
+                    f"statistics of regions were taken on a grid {tuple(self.region.shape)} and hold there alone, not on "
+                    f"{tuple(like.shape[like.ndim - self.dim :])}; normalise without regions for other grids"
+                )
+            mean, std = self.regional[first : first + 2, :, self.region]
+        return mean.to(like.dtype), std.to(like.dtype)
+
+    def table(self, fields: Fields) -> list[str]:
+        """A line a channel: mean and deviation of states and of increments, with units."""
+        by_name = {name: getattr(self, name).flatten().tolist() for name in NAMES}
+        named = {c: type(t).__name__ for span, t in self.warps for c in range(span.start, span.stop)}
+        lines = []
+        for c, (name, units) in enumerate(zip(fields.channels, fields.units, strict=True)):
+            unit = f"{named[c]}({units})" if c in named else units
+            numbers = " | ".join(f"{by_name[n][c]:.6g}" for n in NAMES)
+            lines.append(f"| {name} | {unit} | {numbers} |")
+        return lines
 
 
-@dataclass(frozen=True)
-class Moments:
-    """Count, mean and summed squared deviation per channel, float64. They add: the sum is that of the joined samples."""
+def _warped(u: Tensor, warps: Sequence[tuple[slice, object]], dim: int | None = None) -> Tensor:
+    """u (..., C, *X) with functions on some of its channels, as a new tensor where there are any."""
+    if not warps:
+        return u
+    axis = 1 if dim is None else u.ndim - 1 - dim
+    parts = list(u.unbind(axis))
+    for span, function in warps:
+        for c in range(span.start, span.stop):
+            parts[c] = function(parts[c])  # type: ignore[operator]
+    return torch.stack(parts, axis)
 
-    count: int
-    mean: Float[Tensor, " C"]
-    square: Float[Tensor, " C"]
 
-    @classmethod
-    def none(cls) -> Moments:
-        zero = torch.zeros(1, dtype=torch.float64)
-        return cls(0, zero, zero)
+def _table(regions: Sequence[Sequence[Moments]], whole: Sequence[Tensor]) -> Float[Tensor, "4 C R"]:
+    """The four constants in each region; those of the whole where a channel is absent from it or does not vary there."""
+    columns = []
+    for pair in regions:
+        column = []
+        for k, m in enumerate(pair):
+            mean, std = (m.mean, m.std) if not m.empty else (whole[2 * k], 0 * whole[2 * k + 1])
+            fit = std > 1e-7 * mean.abs().clamp_min(1e-30)
+            column += [torch.where(fit, mean, whole[2 * k]), torch.where(fit, std, whole[2 * k + 1])]
+        columns.append(torch.stack(column))
+    return torch.stack(columns, -1)
 
-    @classmethod
-    def of(cls, u: Float[Tensor, "T C *X"]) -> Moments:
-        flat = u.double().transpose(0, 1).flatten(1)
-        if flat.shape[1] == 0:
-            return cls.none()
-        mean = flat.mean(1)
-        return cls(flat.shape[1], mean, ((flat - mean[:, None]) ** 2).sum(1))
 
-    def __add__(self, other: Moments) -> Moments:
-        if not self.count or not other.count:
-            return other if other.count else self
-        total = self.count + other.count
-        shift = other.mean - self.mean
-        mean = self.mean + shift * (other.count / total)
-        return Moments(total, mean, self.square + other.square + shift**2 * (self.count * other.count / total))
-
-    @property
-    def std(self) -> Float[Tensor, " C"]:
-        """Population standard deviation."""
-        return (self.square / max(self.count, 1)).sqrt()
+def _check_floor(u: Tensor, warps: Sequence[tuple[slice, object]], measure: Tensor | None, channels: Sequence[str]) -> None:
+    for span, transform in warps:
+        floor = float(transform.floor)  # type: ignore[attr-defined]
+        for c in range(span.start, span.stop):
+            values = u[:, c] if measure is None else u[:, c][:, measure > 0]
+            if bool((values <= floor).any()):
+                raise ValueError(
+                    f"channel {channels[c]!r} goes down to {float(values.min()):.4g} in the training split, but {transform} takes values above "
+                    f"{floor:g}; choose SignedPower or Asinh, or another constant"
+                )
 
 
 def _check(label: str, moments: Moments, channels: Sequence[str]) -> None:
-    if not moments.count:
+    if moments.empty:
         raise ValueError(f"the training split holds no {label} to take statistics from; it needs trajectories of two frames or more")
     for name, mean, std in zip(channels, moments.mean.tolist(), moments.std.tolist(), strict=True):
         if not (abs(mean) < float("inf") and std < float("inf")):

@@ -5,6 +5,7 @@ With u_0 the last known frame and u_1..u_T the bundle, both in physical units:
     Tendency   g_j = (u_j - u_{j-1} - m) / s     u_j = u_0 + sum_{i<=j} (s g_i + m)     m, s of one-frame increments
     Absolute   g_j = (u_j - mean) / std          u_j = std g_j + mean
 
+of u as the normaliser's transforms leave it (`Normaliser.warp`), where it has any.
 Either way a bundle becomes channels (B, T C, *X), so one operator serves any bundle.
 """
 
@@ -42,14 +43,14 @@ class Tendency:
         pass
 
     def encode(self, future: Float[Tensor, "B T C *X"], last: Float[Tensor, "B C *X"], normaliser: Normaliser) -> Float[Tensor, "B TC *X"]:
-        steps = torch.cat([last[:, None], future], 1).diff(dim=1)
+        steps = normaliser.warp(torch.cat([last[:, None], future], 1)).diff(dim=1)
         return normaliser.encode_tendency(steps).flatten(1, 2)
 
     def decode(
         self, generated: Float[Tensor, "B TC *X"], last: Float[Tensor, "B C *X"], normaliser: Normaliser
     ) -> Float[Tensor, "B T C *X"]:
         increments = normaliser.decode_tendency(_frames(generated, last))
-        return last[:, None] + increments.cumsum(1)
+        return normaliser.unwarp(normaliser.warp(last)[:, None] + increments.cumsum(1))
 
 
 @recorded

@@ -1,7 +1,12 @@
 """Windows: H past and T future frames of one trajectory, `stride` frames apart, read a batch at a time.
 
-Of a trajectory of F frames, W = F - (H + T - 1) stride windows are cut; window i is number i % W of row i // W. A window with
-stride 1 is one block of the packed cache, so a batch is as many copies of memory.
+A split is a list of parts (B, T, C, *X), each with trajectories of a length of its own. Windows begin wherever none of their frames is
+missing and no step between them is (`surrogates.data.starts`); they are numbered trajectory by trajectory. A window with stride 1 is one
+block of the packed cache, so a batch is as many copies of memory.
+
+With several `strides` the step in time may differ from row to row of a batch: stride s makes dt s times that of the frames, and a window
+begins only where each of them may. Statistics of increments are then those of all strides together, and how they grow with dt is left to
+the network, which is told dt (`surrogates.surrogate.TIME_STEP`).
 """
 
 from __future__ import annotations
@@ -9,7 +14,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,13 +26,18 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from surrogates.contracts import Conditions
-from surrogates.data.cache import cache_home, key_of, pack, packed
-from surrogates.data.files import SPLIT, locate, open_dataset
+from surrogates.data.cache import Change, cache_home, key_of, pack, packed
+from surrogates.data.files import SPLIT, locate
+from surrogates.data.parts import Source, parts_of
 from surrogates.data.series import Series
+from surrogates.data.starts import Flags, Runs, allowed, goes_on, stretches
 from surrogates.data.thin import thin
+from surrogates.data.together import Together
 from surrogates.domains.layout import AnyDomain
 from surrogates.fields import Fields
 from surrogates.interchange import FORCINGS, STATIC, TIME, declared, domain_of, fields_of, parameters_of, static_of, trajectories_of
+
+LONGEST = 1 << 28  # bytes of a stretch of frames that statistics see at once
 
 
 @dataclass(frozen=True)
@@ -47,109 +59,153 @@ class Batch:
 
 
 class Windows:
-    """The windows of one split of a data set known by name or path, or of an xarray Dataset in memory.
+    """The windows of one split of a data set known by name or path, of an xarray Dataset in memory, or of a list of parts.
 
-    `history` and `bundle` are H and T; `stride` steps over frames (the step in time is then stride dt); `subsample` keeps every
-    n-th point of each axis. Raises ValueError for data that are not sound, and for windows longer than the trajectories.
+    `history` and `bundle` are H and T; `stride` steps over frames (the step in time is then stride dt), `strides` are multiples of it that
+    a batch may ask for; `subsample` keeps every n-th point of each axis, `change` is made to every Dataset before it is packed (a coarser
+    grid, `surrogates.data.coarse`). Raises ValueError for data that are not sound, and for windows longer than the trajectories.
     """
 
     def __init__(
         self,
-        source: str | Path | xr.Dataset,
+        source: Source,
         history: int = 1,
         bundle: int = 1,
         *,
         stride: int = 1,
+        strides: Sequence[int] = (1,),
         subsample: int = 1,
+        change: Change | None = None,
         split: str | None = None,
         size: str | None = None,
     ) -> None:
         for name, value in (("history", history), ("bundle", bundle), ("stride", stride), ("subsample", subsample)):
             if value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")
-        dataset = source if isinstance(source, xr.Dataset) else open_dataset(source, split, size=size)
-        declared = str(dataset.attrs.get(SPLIT, ""))
-        if split and declared and split != declared:
-            raise ValueError(f"this Dataset is the split {declared!r}, not {split!r}; open the other one")
-        self.split = split or declared
-        self.history, self.bundle, self.stride = history, bundle, stride
+        if not strides or min(strides) < 1 or len(set(strides)) < len(strides):
+            raise ValueError(f"strides must be different whole numbers from 1 up, such as [1, 2, 4], got {list(strides)}")
+        parts = parts_of(source, split, size)
+        said = str(parts[0].attrs.get(SPLIT, ""))
+        if split and said and split != said:
+            raise ValueError(f"this Dataset is the split {said!r}, not {split!r}; open the other one")
+        self.split = split or said
+        self.history, self.bundle, self.stride, self.strides = history, bundle, stride, tuple(sorted(strides))
         self._home: tuple[Path, str] | None = None
-        self._cut(dataset)
-        if subsample > 1 or isinstance(source, xr.Dataset) or not split:
-            dataset = thin(dataset, subsample)
-            self._values = pack(dataset)
-        else:
-            folder = locate(source, size)
-            self._values = packed(dataset, folder, split)
-            self._home = (cache_home(folder), f"{split}-{key_of(dataset, folder, split)}")
-        self._describe(dataset)
+        self._check_length(parts)
+        if subsample > 1:
+            parts = [thin(p, subsample) for p in parts]
+        in_memory = subsample > 1 or not isinstance(source, str | Path) or not split
+        read = [pack(p, change=change) for p in parts] if in_memory else self._packed(parts, source, split or "", size, change)
+        self._describe(parts, change)
+        self._cut(read, parts)
 
-    def _cut(self, dataset: xr.Dataset) -> None:
-        frames, length = int(dataset.sizes.get(TIME, 0)), (self.history + self.bundle - 1) * self.stride + 1
+    def _packed(self, parts: list[xr.Dataset], source: Any, split: str, size: str | None, change: Change | None) -> list[Any]:
+        folder, ending = locate(source, size), "" if change is None else f"-{change}"
+        key = key_of(parts[0], folder, split)
+        self._home = (cache_home(folder), f"{split}-{key}{ending}")
+        suffixes = [f"{ending}-{n}" if n else ending for n in range(len(parts))]
+        return [packed(p, folder, split, s, change, key) for p, s in zip(parts, suffixes, strict=True)]
+
+    def _check_length(self, parts: Sequence[xr.Dataset]) -> None:
+        frames = max(int(p.sizes.get(TIME, 0)) for p in parts)
+        length = (self.history + self.bundle - 1) * self.stride * self.strides[-1] + 1
         if frames < length:
             raise ValueError(
-                f"a window of history {self.history} and bundle {self.bundle} with stride {self.stride} spans {length} frames but the "
-                f"trajectories have {frames}; shorten the history, the bundle or the stride"
+                f"a window of history {self.history} and bundle {self.bundle} with stride {self.stride * self.strides[-1]} spans {length} "
+                f"frames but the trajectories have {frames}; shorten the history, the bundle or the stride"
             )
         self.per_trajectory = frames - length + 1
+        """As many as the longest trajectory holds; the id of a window is its start plus this times its trajectory's id."""
 
-    def _describe(self, dataset: xr.Dataset) -> None:
-        if "dt" not in dataset.attrs:
+    def _describe(self, parts: Sequence[xr.Dataset], change: Change | None) -> None:
+        first = parts[0]
+        if "dt" not in first.attrs:
             raise ValueError("the Dataset has no attribute 'dt' (the frame step); set dataset.attrs['dt']")
-        self.fields: Fields = fields_of(dataset)
-        self.domain: AnyDomain = domain_of(dataset)
-        self.dt = float(dataset.attrs["dt"]) * self.stride
-        self._ids: npt.NDArray[np.int64] = np.array(trajectories_of(dataset), np.int64)
+        self.fields: Fields = fields_of(first)
+        shown = parts if change is None else [change(p.drop_vars(v for f in self.fields for v in f.variables)) for p in parts]
+        self.domain: AnyDomain = domain_of(shown[0])
+        self.dt = float(first.attrs["dt"]) * self.stride
+        self._ids: npt.NDArray[np.int64] = np.array([i for p in parts for i in trajectories_of(p)], np.int64)
         self.ids = torch.from_numpy(self._ids)
-        frames = self._values.shape[1]
-        start = dataset[TIME].values if TIME in dataset.coords else np.arange(frames) * float(dataset.attrs["dt"])
-        self._time: npt.NDArray[np.float64] = np.array(start, np.float64)
-        parameters = parameters_of(dataset)
-        self.parameter_names = tuple(parameters)
-        columns = [v.expand(len(self.ids)) for v in parameters.values()]
-        self.parameters = torch.stack(columns, 1) if columns else torch.zeros(len(self.ids), 0, dtype=torch.float64)
-        self._declared = str(dataset.attrs.get("checksum", ""))
-        self.static_fields, self.forcing_fields = declared(dataset, STATIC), declared(dataset, FORCINGS)
-        self.static = static_of(dataset)
+        self.parameter_names = tuple(parameters_of(first))
+        self.parameters = torch.cat([_columns(p) for p in parts])
+        sums = [str(p.attrs.get("checksum", "")) for p in parts]
+        self._declared = sums[0] if len(sums) == 1 else sha256("".join(sums).encode()).hexdigest() if all(sums) else ""
+        self.static_fields, self.forcing_fields = declared(first, STATIC), declared(first, FORCINGS)
+        static = [s for s in map(static_of, shown) if s is not None]
+        self.static = torch.cat(static) if static else None
         names = [v for f in self.forcing_fields or () for v in f.variables]
-        self.forcing = Series(dataset, names, self.domain.shape).of(self._ids.tolist()) if names else None
+        series = [Series(p, names, self.domain.shape).of(trajectories_of(p)) for p in shown] if names else []
+        which = torch.tensor([n for n, p in enumerate(parts) for _ in trajectories_of(p)])
+        rows = torch.tensor([i for p in parts for i in range(len(trajectories_of(p)))])
+        self.forcing = None if not series else series[0] if len(series) == 1 else Together(series, which, rows)
+
+    def _cut(self, read: Sequence[tuple[Any, Flags]], parts: Sequence[xr.Dataset]) -> None:
+        """Trajectories, one after the other, and where windows may begin in them."""
+        step = self.dt / self.stride
+        self._frames, self._times, self._present, self._onward = [], [], [], []
+        for (values, missing), p in zip(read, parts, strict=True):
+            time = np.array(p[TIME].values if TIME in p.coords else np.arange(values.shape[1]) * step, np.float64)
+            onward = goes_on(time, step)
+            plain = np.asarray(values)  # without numpy's class for memory maps, whose slices cost ten times as much
+            self._frames += [plain[n] for n in range(len(plain))]
+            self._present += list(~missing)
+            self._times += [time] * len(plain)
+            self._onward += [onward] * len(plain)
+        count, strides = self.history + self.bundle, [self.stride * s for s in self.strides]
+        self.runs = Runs.of([allowed(p, o, count, strides) for p, o in zip(self._present, self._onward, strict=True)])
+        if not len(self.runs):
+            raise ValueError(
+                f"no {(count - 1) * strides[-1] + 1} successive frames lie between the gaps of the split {self.split!r}; "
+                "shorten the history, the bundle or the stride"
+            )
 
     # -- reading -----------------------------------------------------------------------------------------------
 
     def __len__(self) -> int:
-        return len(self.ids) * self.per_trajectory
+        return len(self.runs)
 
-    def batch(self, indices: Sequence[int] | Int64[Tensor, " B"]) -> Batch:
-        """The windows `indices`, in that order, float32. Raises IndexError for one that does not exist."""
+    def batch(self, indices: Sequence[int] | Int64[Tensor, " B"], strides: Sequence[int] | None = None) -> Batch:
+        """The windows `indices`, in that order, float32; row b with stride `strides[b]` of the strides here, the smallest unless given.
+
+        Raises IndexError for a window that does not exist.
+        """
         wanted = np.asarray(indices, np.int64)
         if wanted.size and (wanted.min() < 0 or wanted.max() >= len(self)):
             raise IndexError(f"window {wanted.tolist()} asked for, but there are {len(self)}")
-        rows, starts = np.divmod(wanted, self.per_trajectory)
-        frames = self.read(rows.tolist(), starts.tolist())
+        rows, starts = self.runs.find(wanted)
+        every = np.full(len(wanted), self.strides[0]) if strides is None else np.asarray(strides, np.int64)
+        frames = self.read(rows.tolist(), starts.tolist(), every.tolist())
         ids = torch.from_numpy(self._ids[rows] * self.per_trajectory + starts)
-        return Batch(frames[:, : self.history], frames[:, self.history :], self._conditions(rows, starts), ids)
+        return Batch(frames[:, : self.history], frames[:, self.history :], self._conditions(rows, starts, every), ids)
 
-    def read(self, rows: Sequence[int], starts: Sequence[int]) -> Float[Tensor, "B HT C *X"]:
+    def read(self, rows: Sequence[int], starts: Sequence[int], strides: Sequence[int] | None = None) -> Float[Tensor, "B HT C *X"]:
         """Frames start, start + stride, ... of the trajectories `rows`, copied."""
-        values, stride, length = self._values, self.stride, self.history + self.bundle
-        out = np.empty((len(rows), length, *values.shape[2:]), np.float32)
-        span = (length - 1) * stride + 1
-        for b, (n, t) in enumerate(zip(rows, starts, strict=True)):
-            out[b] = values[n, t : t + span : stride]
+        length = self.history + self.bundle
+        out = np.empty((len(rows), length, *self._frames[0].shape[1:]), np.float32)
+        for b, (n, t, s) in enumerate(zip(rows, starts, strides or (self.strides[0],) * len(rows), strict=True)):
+            step = s * self.stride
+            out[b] = self._frames[n][t : t + (length - 1) * step + 1 : step]
         return torch.from_numpy(out)
 
-    def _conditions(self, rows: npt.NDArray[np.int64], starts: npt.NDArray[np.int64]) -> Conditions:
+    def _conditions(self, rows: npt.NDArray[np.int64], starts: npt.NDArray[np.int64], strides: npt.NDArray[np.int64]) -> Conditions:
         """Domain, time of the last past frame, dt, parameters, and what is known beside the state, of windows."""
-        time = torch.from_numpy(self._time[starts + (self.history - 1) * self.stride])
-        parameters = self.parameters[torch.from_numpy(rows)].to(torch.float32)
-        static = None if self.static is None else self.static[torch.from_numpy(rows)]
-        forcing = None if self.forcing is None else self.forcing.at_rows(torch.from_numpy(rows))
-        dt = torch.full_like(time, self.dt)
+        last = starts + (self.history - 1) * self.stride * strides
+        time = torch.tensor([self._times[n][t] for n, t in zip(rows, last, strict=True)], dtype=torch.float64)
+        index = torch.from_numpy(rows)
+        parameters = self.parameters[index].to(torch.float32)
+        static = None if self.static is None else self.static[index]
+        forcing = None if self.forcing is None else self.forcing.at_rows(index)
+        dt = self.dt * torch.from_numpy(strides).double()
         return Conditions(self.domain, time, dt, parameters, self.parameter_names, static, forcing)
 
     def forcings(self) -> Iterator[Float[Tensor, "B Cf *X"]]:
         """Those that are declared, at every time of theirs, of all trajectories, or once where these share them."""
         yield from () if self.forcing is None else self.forcing.frames()
+
+    def of_trajectories(self, rows: Int64[Tensor, " N"]) -> Int64[Tensor, " M"]:
+        """The numbers of the windows of trajectories, these by their place in `ids`."""
+        return torch.from_numpy(self.runs.of_rows(rows.numpy()))
 
     # -- what statistics are taken from --------------------------------------------------------------------------
 
@@ -157,28 +213,52 @@ class Windows:
     def channels(self) -> tuple[str, ...]:
         return self.fields.channels
 
+    @property
+    def measure(self) -> Float[Tensor, "*X"] | None:
+        """What each cell counts for in statistics; None where all count alike."""
+        weights = self.domain.measure
+        return None if bool((weights == weights.flatten()[0]).all()) else weights
+
     def trajectories(self) -> Iterator[Float[Tensor, "T C *X"]]:
-        """Every trajectory, once for each phase of the stride, so that successive frames are one window step apart."""
-        for row in self._values:
-            for phase in range(self.stride):
-                frames = row[phase :: self.stride]
-                if len(frames) > 1:
-                    yield torch.from_numpy(np.ascontiguousarray(frames))
+        """Every stretch of frames without a gap, once for each phase of each stride, so that successive frames are one window step apart.
+
+        Stretches of more than 256 MB come in pieces that share a frame.
+        """
+        for values, present, onward in zip(self._frames, self._present, self._onward, strict=True):
+            for start, stop in stretches(present, onward):
+                for step in (s * self.stride for s in self.strides):
+                    for phase in range(step):
+                        yield from _pieces(values, start + phase, stop, step)
 
     @cached_property
     def checksum(self) -> str:
-        """That of the files, or for a Dataset in memory SHA-256 of the packed values."""
+        """That of the files, or for Datasets in memory SHA-256 of the packed values."""
         if self._home is not None and self._declared:
             return self._declared
-        import hashlib
-
-        digest = hashlib.sha256(np.ascontiguousarray(self._values).data)
+        digest = sha256()
+        for values in self._frames:
+            digest.update(np.ascontiguousarray(values).data)
         if self.static is not None:
             digest.update(self.static.numpy().tobytes())
-        for values in self.forcings():
-            digest.update(values.contiguous().numpy().tobytes())
+        for frame in self.forcings():
+            digest.update(frame.contiguous().numpy().tobytes())
         return digest.hexdigest()
 
     def beside(self, suffix: str) -> Path | None:
         """Where something derived from these values may be kept: beside the cache, or nowhere for data in memory."""
         return None if self._home is None else self._home[0] / f"{self._home[1]}-{suffix}"
+
+
+def _columns(part: xr.Dataset) -> Float[Tensor, "B P"]:
+    """The parameters of a part, a column each."""
+    count, known = len(trajectories_of(part)), parameters_of(part)
+    return torch.stack([v.expand(count) for v in known.values()], 1) if known else torch.zeros(count, 0, dtype=torch.float64)
+
+
+def _pieces(values: npt.NDArray[np.float32], start: int, stop: int, step: int) -> Iterator[Float[Tensor, "T C *X"]]:
+    """Frames start, start + step, ... below stop: at once, or where they are many in pieces that share a frame."""
+    count = len(range(start, stop, step))
+    at_once = max(2, LONGEST // max(1, values[:1].nbytes))
+    for first in range(0, count - 1, at_once - 1):
+        frames = values[start + first * step : stop : step][:at_once]
+        yield torch.from_numpy(np.ascontiguousarray(frames))
