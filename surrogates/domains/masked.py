@@ -184,7 +184,8 @@ def _neighbours(domain: Masked, axis: int, device: torch.device, dtype: torch.dt
     if not goes_round(domain.box, axis):
         before.select(axis, 0).fill_(False)
         after.select(axis, n - 1).fill_(False)
-    return before.to(device), after.to(device), step.roll(1, axis).to(device, dtype), step.to(device, dtype)
+    back = step.roll(1, axis - domain.dim)
+    return before.to(device), after.to(device), back.to(device, dtype), step.to(device, dtype)
 
 
 def goes_round(grid: Grid, axis: int) -> bool:

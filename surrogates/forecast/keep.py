@@ -1,9 +1,9 @@
 """What is kept of a forecast: which fields, where, how often, in which type; and diagnostics beside the fields or instead of them.
 
 A frame is kept where its number n = 1, 2, ... is a multiple of `every`; a point where its coordinate lies in `region`, then every
-`stride`-th of these. A region of a Box is a Box again, with walls around its outer points; of a Sphere, a Patch or a Mesh a part is no domain,
-so a Dataset of it has coordinates and no attribute "domain". Longitudes and periodic axes are taken round the end: (-10, 30) is Europe on a
-grid from 0 to 360.
+`stride`-th of these. A region of a Box is a Box again, with walls around its outer points; of a Sphere, a Patch or a Mesh a part is no
+domain, so a Dataset of it has coordinates and no attribute "domain". Longitudes and periodic axes are taken round the end: (-10, 30) is
+Europe on a grid from 0 to 360.
 """
 
 from __future__ import annotations
