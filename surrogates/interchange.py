@@ -3,7 +3,8 @@
 A Dataset has one variable a component (`velocity_x`), dims (trajectory, [member,] time, [level,] *axes), coordinates with units, PDE
 parameters as coordinates on `trajectory` with attribute role="parameter", and in `attrs` the JSON of its fields and domain, the
 frame step `dt`, and where known `lyapunov_time`, `turnover_time` (time units) and `scored_time` (t*: no pointwise score beyond).
-`lead_time` lies beside `time`: time since the initial state of a forecast, or since the first frame of a data set. Fields that are known
+`lead_time` lies beside `time`: time since the initial state of a forecast, or since the first frame of a data set. Times are numbers in
+the units of `dt`; where they stand for dates, `time` has CF units ("hours since 1996-01-01") and a calendar. Fields that are known
 beside the state are declared likewise: `static` ones, variables without a dim "time", and `forcings`, with one.
 """
 
@@ -19,6 +20,7 @@ import xarray as xr
 from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
+from xarray.coding.times import encode_cf_datetime
 
 from surrogates.contracts import Conditions
 from surrogates.domains import Box, Masked, Mesh, layout
@@ -27,6 +29,7 @@ from surrogates.fields import Field, Fields
 
 TRAJECTORY, MEMBER, TIME, LEVEL, LEAD = "trajectory", "member", "time", "level", "lead_time"
 STATIC, FORCINGS = "static", "forcings"
+SINCE = " since "  # in the units of times that stand for dates
 
 
 def to_xarray(
@@ -40,10 +43,12 @@ def to_xarray(
     parameters: Mapping[str, Sequence[float]] | None = None,
     start: float | None = None,
     attrs: Mapping[str, Any] | None = None,
+    about_time: Mapping[str, str] | None = None,
 ) -> xr.Dataset:
     """u: (B, T, C, *X), or (B, M, T, C, *X) where `members` are given -> Dataset, a view where u is one on the CPU.
 
-    `start` is the time from which lead times count, the first of `time` unless given. Raises ValueError on a shape mismatch.
+    `start` is the time from which lead times count, the first of `time` unless given; `about_time` holds its CF units and calendar.
+    Raises ValueError on a shape mismatch.
     """
     lead = (TRAJECTORY, TIME) if members is None else (TRAJECTORY, MEMBER, TIME)
     sizes = (len(trajectories), *(() if members is None else (len(members),)), len(time))
@@ -62,7 +67,7 @@ def to_xarray(
                 data[name] = ((*lead, LEVEL, *axes), block, meta)
             else:
                 data[name] = ((*lead, *axes), block[(slice(None),) * len(sizes) + (0,)], meta)
-    coords = coordinates(domain, time, trajectories, members, parameters, start)
+    coords = coordinates(domain, time, trajectories, members, parameters, start, about_time)
     levels = {f.levels for f in fields if f.levels}
     if len(levels) > 1:
         raise ValueError(f"fields on different levels {sorted(levels)} do not fit one Dataset; convert them separately")
@@ -87,14 +92,17 @@ def coordinates(
     members: Sequence[int] | None = None,
     parameters: Mapping[str, Sequence[float]] | None = None,
     start: float | None = None,
+    about_time: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """The coordinates of a Dataset, CF names and units where they exist."""
+    """The coordinates of a Dataset, CF names and units where they exist. `about_time`: {"units": ..., "calendar": ...} of `time`."""
     t = np.asarray(time, dtype=np.float64)
     origin = start if start is not None else (t[0] if len(t) else 0.0)
+    about = {"units": "1", **(about_time or {})}
+    passing = about["units"].partition(SINCE)[0]
     coords: dict[str, Any] = {
         TRAJECTORY: (TRAJECTORY, np.asarray(trajectories, dtype=np.int64), {"long_name": "trajectory", "cf_role": "trajectory_id"}),
-        TIME: (TIME, t, {"long_name": "time", "units": "1", "axis": "T"}),
-        LEAD: (TIME, t - origin, {"long_name": "time since the initial state", "units": "1"}),
+        TIME: (TIME, t, {"long_name": "time", **about, "axis": "T"}),
+        LEAD: (TIME, t - origin, {"long_name": "time since the initial state", "units": passing}),
     }
     if members is not None:
         coords[MEMBER] = (MEMBER, np.asarray(members, dtype=np.int64), {"standard_name": "realization"})
@@ -208,6 +216,31 @@ def _variable(dataset: xr.Dataset, name: str, f: Field, lead: tuple[str, ...], a
     return np.ascontiguousarray(array.transpose(*lead, LEVEL, *axes).values)
 
 
+def time_attrs_of(dataset: xr.Dataset) -> dict[str, str]:
+    """CF units and calendar of the times, also where xarray has made dates of them; none where they are plain numbers."""
+    if TIME not in dataset.coords:
+        return {}
+    held = {**dataset[TIME].encoding, **dataset[TIME].attrs}
+    out = {k: str(held[k]) for k in ("units", "calendar") if held.get(k) is not None}
+    return out if out.get("units", "1") != "1" else {}
+
+
+def times_of(dataset: xr.Dataset) -> NDArray[np.float64]:
+    """The times as numbers, float64, in the units of `time_attrs_of`, also where xarray has made dates of them; 0 without a time.
+
+    Raises ValueError for dates that do not say in which units they were numbers.
+    """
+    if TIME not in dataset.coords:
+        return np.zeros(dataset.sizes.get(TIME, 1))
+    values, about = np.atleast_1d(dataset[TIME].values), time_attrs_of(dataset)
+    if np.issubdtype(values.dtype, np.number):
+        return values.astype(np.float64)
+    if SINCE not in about.get("units", ""):
+        raise ValueError("the times are dates without units; set dataset.time.encoding['units'], such as 'hours since 1996-01-01'")
+    numbers, _, _ = encode_cf_datetime(values, about["units"], about.get("calendar"), np.dtype(np.float64))
+    return np.asarray(numbers, np.float64)
+
+
 def trajectories_of(dataset: xr.Dataset) -> list[int]:
     """The trajectory ids; 0 for a Dataset without that dim and coordinate."""
     if TRAJECTORY not in dataset.coords:
@@ -241,6 +274,6 @@ def conditions_of(dataset: xr.Dataset, names: Sequence[str] | None = None) -> Co
             )
     columns = [known[n].expand(count) for n in wanted]
     parameters = torch.stack(columns, 1) if columns else torch.zeros(count, 0, dtype=torch.float64)
-    last = float(np.atleast_1d(dataset[TIME].values)[-1]) if TIME in dataset.coords else 0.0
+    last = float(times_of(dataset)[-1])
     ones = torch.ones(count, dtype=torch.float64)
     return Conditions(domain_of(dataset), ones * last, ones * float(dataset.attrs["dt"]), parameters, wanted, static_of(dataset))

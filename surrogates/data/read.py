@@ -1,8 +1,7 @@
-"""One file in The Well's layout -> one xarray Dataset; ours (`surrogates.data.layout`) or anybody's.
+"""One file of ours in The Well's layout (`surrogates.data.layout`) -> one xarray Dataset, exactly what was written; others by `the_well`.
 
-Contiguous float32 arrays become memory maps, so that opening costs nothing and reading costs what is read; others come through
-dask, a trajectory a chunk. What our files say exactly (domain, fields, dt, parameters in float64) is taken from there; for others
-it is inferred from the layout: points equally spaced, periodic where a boundary condition says so, cell centres elsewhere.
+Contiguous arrays become memory maps, so that opening costs nothing and reading costs what is read. The levels of a field lie in arrays of
+their own, and come through dask, some frames a chunk.
 """
 
 from __future__ import annotations
@@ -16,18 +15,27 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from surrogates.data.layout import FORMAT, MEMBERS, ORDERS, OURS, checksum, domain_from
-from surrogates.domains import Box, Sphere
-from surrogates.fields import Field, Fields
-from surrogates.interchange import MEMBER, TIME, TRAJECTORY, coordinates, describe_attrs
+from surrogates.data.arrays import Grid, Known, arrays_of
+from surrogates.data.geometry import about_time, domain_from, times_from
+from surrogates.data.hdf5 import FORMAT, MEMBERS, OURS, open_hdf5
+from surrogates.data.lazy import lazy, stacked
+from surrogates.data.part import checksum, known_in
+from surrogates.domains.layout import axes
+from surrogates.fields import Fields
+from surrogates.interchange import LEVEL, MEMBER, TIME, TRAJECTORY, coordinates, declare, describe_attrs, variables
 
 RESUME = "`surrogates data make`, said again, resumes it; partial=True opens its complete trajectories"
+INTERNAL = ("format", "fields", "static", "forcings", "domain", MEMBERS)
 
 
 def read_file(path: Path, *, partial: bool = False, verify: bool = False) -> xr.Dataset:
     """One file. Raises ValueError where it is truncated, foreign, unfinished, of a later format, or fails `verify`."""
     with open_hdf5(path) as f:
         try:
+            if OURS not in f:
+                from surrogates.data.formats.the_well import dataset_of
+
+                return dataset_of(f, path)
             dataset = _dataset(f, path, partial)
         except KeyError as error:
             raise ValueError(f"{path} is not in The Well's layout: {error.args[0]}") from error
@@ -35,17 +43,6 @@ def read_file(path: Path, *, partial: bool = False, verify: bool = False) -> xr.
         stored = dataset.attrs["checksum"][:12]
         raise ValueError(f"{path}: the arrays do not match their checksum {stored}...; the file was changed or damaged, make it again")
     return dataset
-
-
-def open_hdf5(path: Path) -> h5py.File:
-    """Raises ValueError where the file is missing, truncated or not HDF5."""
-    try:
-        return h5py.File(path, "r")
-    except FileNotFoundError as error:
-        raise ValueError(f"{path}: no such file") from error
-    except OSError as error:
-        why = "truncated" if "truncated" in str(error) else "not an HDF5 file, or damaged"
-        raise ValueError(f"{path} is {why} ({error}); copy or make it again") from error
 
 
 def final_of(f: h5py.File) -> dict[str, Any] | None:
@@ -59,118 +56,65 @@ def final_of(f: h5py.File) -> dict[str, Any] | None:
 
 
 def _dataset(f: h5py.File, path: Path, partial: bool) -> xr.Dataset:
-    box, fields, count = _geometry(f), _fields(f), int(f.attrs["n_trajectories"])
-    ours = f.get(OURS)
-    rows, ids, members = np.arange(count), np.arange(count), 1
-    attrs: dict[str, Any] = {"dataset": str(f.attrs["dataset_name"]), **describe_attrs(fields, box)}
-    if ours is not None:
-        final, ids, members = final_of(f), ours["trajectory"][:], int(ours.attrs.get(MEMBERS, 1))
-        if final is None and not partial:
-            raise ValueError(f"{path} is unfinished; {RESUME}")
-        whole = ours["complete"][:].astype(bool).reshape(-1, members).all(1)
-        rows = rows[np.repeat(whole, members)]
-        attrs.update({k: str(ours.attrs[k]) for k in ("recipe", "version")}, seed=int(ours.attrs["seed"]))
-        if final is not None:
-            attrs["checksum"] = final["checksum"]
-            attrs.update({k: v for k, v in final["certificate"].items() if isinstance(v, int | float)})
-    times = _times(f)
+    ours, final = f[OURS], final_of(f)
+    if final is None and not partial:
+        raise ValueError(f"{path} is unfinished; {RESUME}")
+    grid, fields, known = domain_from(f), Fields.from_json(json.loads(ours.attrs["fields"])), known_in(f)
+    ids, members = ours["trajectory"][:], int(ours.attrs.get(MEMBERS, 1))
+    whole = ours["complete"][:].astype(bool).reshape(-1, members).all(1)
+    rows = np.arange(len(ids))[np.repeat(whole, members)]
+    attrs = {"dataset": str(f.attrs["dataset_name"]), **describe_attrs(fields, grid)}
+    attrs |= {k: v.item() if isinstance(v, np.generic) else v for k, v in ours.attrs.items() if k not in INTERNAL}
+    if final is not None:
+        attrs["checksum"] = final["checksum"]
+        attrs |= {k: v for k, v in final.get("certificate", {}).items() if isinstance(v, int | float)}
     first, lead = rows[::members], () if members == 1 else (members,)
-    coords = coordinates(box, times, ids[first].tolist(), range(members) if lead else None, parameters=_parameters(f, first))
-    return xr.Dataset(_variables(f, path, fields, box, rows, lead), coords, {"dt": times[1] - times[0], **attrs})
-
-
-def _geometry(f: h5py.File) -> Box | Sphere:
-    if OURS in f:
-        return domain_from(f[OURS].attrs["domain"])
-    if str(f.attrs["grid_type"]) != "cartesian":
-        raise ValueError(f"{f.filename} has grid_type {f.attrs['grid_type']!r}; only 'cartesian' is read")
-    names = [str(n) for n in f["dimensions"].attrs["spatial_dims"]]
-    sides = [bc.attrs for bc in f["boundary_conditions"].values()]
-    periodic = {str(d) for bc in sides if str(bc["bc_type"]).upper() == "PERIODIC" for d in bc["associated_dims"]}
-    axes = [f["dimensions"][n][:].astype(np.float64) for n in names]
-    spacing = [float(np.diff(a).mean()) for a in axes]
-    for name, a, h in zip(names, axes, spacing, strict=True):
-        if not np.allclose(np.diff(a), h, rtol=1e-3):
-            raise ValueError(f"{f.filename}: the points of dimension {name!r} are not equally spaced")
-    lower = [float(a[0] if n in periodic else a[0] - h / 2) for n, a, h in zip(names, axes, spacing, strict=True)]
-    upper = [lo + len(a) * h for lo, a, h in zip(lower, axes, spacing, strict=True)]
-    kinds = tuple("periodic" if n in periodic else "wall" for n in names)
-    return Box(tuple(len(a) for a in axes), tuple(lower), tuple(upper), kinds)
-
-
-def _fields(f: h5py.File) -> Fields:
-    """Fields that vary in time; those that do not are not states."""
-    if OURS in f:
-        return Fields.from_json(json.loads(f[OURS].attrs["fields"]))
-    names = tuple(str(n) for n in f["dimensions"].attrs["spatial_dims"])
-    components = {0: (), 1: names, 2: tuple(a + b for a in names for b in names)}
-    entries = []
-    for order, group in enumerate(ORDERS):
-        for name in f[group].attrs["field_names"]:
-            if f[group][name].attrs["time_varying"] and f[group][name].attrs["sample_varying"]:
-                entries.append(Field(str(name), components=components[order]))
-    return Fields(tuple(entries))
-
-
-def _times(f: h5py.File) -> list[float]:
-    time = f["dimensions"]["time"]
-    if time.ndim != 1:
-        raise ValueError(f"{f.filename}: time varies between trajectories; only one time axis for all is read")
-    if OURS in f:
-        return [i * float(f[OURS].attrs["dt"]) for i in range(time.shape[0])]
-    return [float(t) for t in time[:]]
+    times, of_members = times_from(f), range(members) if lead else None
+    coords = coordinates(grid, times, ids[first].tolist(), of_members, parameters=_parameters(f, first), about_time=about_time(f))
+    sizes, data = (len(ids), len(times)), {}
+    for k in (*(Known(x, timed=True, shared=False) for x in fields), *known):
+        data |= _variables(f, path, k, grid, rows, lead, sizes)
+        if k.field.levels:
+            coords[LEVEL] = (LEVEL, list(k.field.levels), {"long_name": "level"})
+    made = xr.Dataset(data, coords, attrs)
+    kinds = {timed: Fields(tuple(k.field for k in known if k.timed == timed)) for timed in (False, True)}
+    return declare(made, static=kinds[False] if kinds[False].count else None, forcings=kinds[True] if kinds[True].count else None)
 
 
 def _parameters(f: h5py.File, rows: npt.NDArray[Any]) -> dict[str, list[float]]:
+    """Exact, from the attributes of the root."""
     out, count = {}, int(f.attrs["n_trajectories"])
-    for name in f["scalars"].attrs["field_names"]:
-        scalar = f["scalars"][name]
-        if not scalar.attrs["time_varying"]:
-            exact = f.attrs[name] if OURS in f else scalar[()]
-            values = np.broadcast_to(np.ravel(np.asarray(exact, np.float64)), count)
-            out[str(name)] = [float(v) for v in values[rows]]
+    for name in f.attrs["simulation_parameters"]:
+        values = np.broadcast_to(np.ravel(np.asarray(f.attrs[name], np.float64)), count)
+        out[str(name)] = [float(v) for v in values[rows]]
     return out
 
 
 def _variables(
-    f: h5py.File, path: Path, fields: Fields, box: Box | Sphere, rows: npt.NDArray[Any], lead: tuple[int, ...]
+    f: h5py.File, path: Path, k: Known, grid: Grid, rows: npt.NDArray[Any], lead: tuple[int, ...], sizes: tuple[int, int]
 ) -> dict[str, Any]:
     """One variable a component; `lead` is () or, where so many rows each are the members of one trajectory, their number."""
-    data: dict[str, Any] = {}
-    dims = (TRAJECTORY, *((MEMBER,) if lead else ()), TIME, *box.axes)
-    frames, count = f["dimensions"]["time"].shape[-1], int(f.attrs["n_trajectories"])
-    for x in fields:
-        order = {0: 0, box.dim: 1}.get(len(x.components), 2)
-        array = _lazy(f[ORDERS[order]][x.name], path)
-        expected = (count, frames, *box.shape, *(box.dim,) * order)
-        if array.shape != expected:
-            raise ValueError(f"{path}: field {x.name!r} has shape {array.shape} but the dimensions of the file say {expected}")
-        array = array if len(rows) == count else array[rows]
-        flat = array.reshape(-1, *lead, *array.shape[1 : 2 + box.dim], box.dim**order)
-        for i, name in enumerate(x.variables):
-            meta = {"units": x.units, "long_name": x.long_name or name.replace("_", " "), "field": x.name}
-            data[name] = (dims, flat[..., i], meta)
+    x, expected = k.field, (*(() if k.shared else sizes[:1]), *(sizes[1:] if k.timed else ()))
+    of_row = () if k.shared else (TRAJECTORY, *((MEMBER,) if lead else ()))
+    dims = (*of_row, *((TIME,) if k.timed else ()), *((LEVEL,) if x.levels else ()), *(axes(grid) if k.spread else ()))
+    channels: dict[int, Any] = {}
+    for array in arrays_of(x, grid, k.spread):
+        values = lazy(f[array.path], path)
+        if values.shape != array.shape(grid, *expected):
+            raise ValueError(
+                f"{path}: field {x.name!r} has shape {values.shape} but the dimensions of the file say {array.shape(grid, *expected)}"
+            )
+        if not k.shared:
+            values = _rows(values, rows, sizes[0]).reshape(-1, *lead, *values.shape[1:])
+        values = values.reshape(*values.shape[: values.ndim - array.order], -1) if array.order else values[..., None]
+        channels |= {channel: values[..., i] for i, channel in enumerate(array.channels)}
+    each, data = max(1, len(x.levels)), {}
+    for i, (name, meta) in enumerate(variables(x, grid)):
+        mine = [channels[i * each + n] for n in range(each)]
+        data[name] = (dims, stacked(mine, dims.index(LEVEL)) if x.levels else mine[0], meta)
     return data
 
 
-def _lazy(array: h5py.Dataset, path: Path) -> Any:
-    offset = array.id.get_offset()
-    if offset is not None and array.dtype == np.dtype("<f4"):
-        return np.asarray(np.memmap(path, np.float32, "r", offset, array.shape))
-    import dask.array as da
-
-    rows = _Rows(path, array)
-    return da.from_array(rows, chunks=(1, *array.shape[1:]))  # type: ignore[no-untyped-call]
-
-
-class _Rows:
-    """An HDF5 array that is opened only while it is read."""
-
-    def __init__(self, path: Path, array: h5py.Dataset) -> None:
-        self.path, self.name = path, array.name
-        self.shape, self.dtype, self.ndim = array.shape, np.dtype(np.float32), array.ndim
-
-    def __getitem__(self, index: Any) -> npt.NDArray[np.float32]:
-        with h5py.File(self.path, "r") as f:
-            values: npt.NDArray[np.float32] = f[self.name][index].astype(np.float32)
-        return values
+def _rows(values: Any, rows: npt.NDArray[Any], count: int) -> Any:
+    """These rows of an array, without reading it where they are its first ones."""
+    return values if len(rows) == count else values[: len(rows)] if (rows == np.arange(len(rows))).all() else values[rows]
