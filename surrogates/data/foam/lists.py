@@ -1,0 +1,158 @@
+"""N ( ... ): lists of numbers and of small tensors, read by NumPy as one block.
+
+    3(1.5 2 3e-4)                   as text: numbers, or (x y z) each
+    3 ( <3 x 8 bytes> )             binary: a view of the file, nothing is copied
+    3{0}                            N times the same: one value, repeated without memory
+    faces                           4(0 1 5 4) ..., binary: where each begins, then all their corners (faceCompactList)
+
+A declared N is believed only once the file is known to hold that much. Of text, a block of `PIECE` bytes at a time is turned into numbers.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from surrogates.data.foam.tokens import Cursor
+
+if TYPE_CHECKING:
+    from surrogates.data.foam.header import Header
+
+TYPES = {"label": 1, "scalar": 1, "vector": 3, "sphericalTensor": 1, "symmTensor": 6, "tensor": 9}
+"""Numbers of each. symmTensor: xx xy xz yy yz zz; tensor: by rows."""
+PIECE = 4 << 20
+END, CLOSE = re.compile(rb"\)\s*\)"), re.compile(rb"\)")
+INNER = re.compile(rb"\([^()]*\)")
+BLANK = bytes.maketrans(b"()", b"  ")
+COMMENT = re.compile(rb"//[^\n]*|/\*.*?\*/", re.DOTALL)
+
+
+def read(cursor: Cursor, kind: str, header: Header | None) -> NDArray[Any]:
+    """(N,) of labels or scalars, (N, k) of others. Raises ValueError where the file does not hold what it declares."""
+    start, width = cursor.at, TYPES[kind]
+    count = cursor.count(f"of a List<{kind}>")
+    shape = (count,) if width == 1 else (count, width)
+    char = cursor.peek()
+    real = np.dtype(np.int64) if kind == "label" else np.dtype(np.float64)
+    if char == b"{":
+        return _repeated(cursor, shape, width, real)
+    if count == 0 and char != b"(":
+        return np.zeros(shape, real)  # binary files write an empty list as a bare 0
+    cursor.take(b"(", f"after the length {count}")
+    if header is not None and header.binary:
+        return binary(cursor, count * width, header.label if kind == "label" else header.scalar, start).reshape(shape)
+    nested = kind not in ("label", "scalar")
+    return text(cursor, count * width, real, count if nested else 0, start).reshape(shape)
+
+
+def binary(cursor: Cursor, size: int, dtype: np.dtype[Any], start: int) -> NDArray[Any]:
+    """`size` numbers from here to the closing bracket, a view."""
+    stop = cursor.at + size * dtype.itemsize
+    if stop >= len(cursor.data) or cursor.data[stop : stop + 1] != b")":
+        room = (len(cursor.data) - cursor.at) // dtype.itemsize
+        why = f"{room} at most are left in the file" if stop >= len(cursor.data) else "no ) follows them"
+        cursor.fail(
+            f"a binary list of {size} numbers ({dtype.str}) is not there: {why}; is the file truncated, or `arch` in its header wrong?",
+            start,
+        )
+    found = np.frombuffer(cursor.data, dtype, size, cursor.at)
+    cursor.at = stop + 1
+    return found
+
+
+def text(cursor: Cursor, size: int, dtype: np.dtype[Any], nested: int, start: int) -> NDArray[Any]:
+    """`size` numbers as text from here to the closing bracket, within `nested` brackets of their own."""
+    if 2 * size > len(cursor.data) - cursor.at + 1:
+        cursor.fail(
+            f"a list of {size} numbers does not fit into the {len(cursor.data) - cursor.at} bytes left; is the file truncated?", start
+        )
+    end, after = _end(cursor, bool(nested) and size > 0, start)
+    out, filled, opened, at = np.empty(size, dtype), 0, 0, cursor.at
+    while at < end:
+        stop = min(at + PIECE, end)
+        while stop < end and not cursor.data[stop : stop + 1].isspace():
+            stop += 1
+        block = cursor.data[at:stop]
+        opened += block.count(b"(")
+        values = numbers(block, dtype, cursor, at)
+        if filled + len(values) > size:
+            cursor.fail(f"the list declares {size} numbers and holds more", start)
+        out[filled : filled + len(values)] = values
+        filled, at = filled + len(values), stop
+    if filled != size or opened != nested:
+        cursor.fail(f"the list declares {size} numbers{f' in {nested} brackets' if nested else ''} and holds {filled} in {opened}", start)
+    cursor.at = after
+    return out
+
+
+def numbers(block: bytes, dtype: np.dtype[Any], cursor: Cursor, at: int) -> NDArray[Any]:
+    """What a piece of text holds, brackets read as blanks. Raises ValueError for anything that is no number."""
+    if b"/" in block:
+        block = COMMENT.sub(b" ", block)
+    plain = block.translate(BLANK)
+    if not plain.strip():
+        return np.zeros(0, dtype)
+    try:
+        return np.fromstring(plain, dtype, sep=" ")
+    except (ValueError, DeprecationWarning, OverflowError):  # a warning in older NumPy
+        wrong = next((word for word in plain.split() if not _numeric(word)), b"")
+        cursor.fail(f"{wrong[:40].decode('latin-1')!r} in a list of numbers", at + max(block.find(wrong), 0))
+
+
+def faces(cursor: Cursor, header: Header) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """(F + 1,) where each face begins, and the points of all of them. Raises ValueError as `read` does."""
+    if header.binary and header.kind != "faceCompactList":
+        cursor.fail(f"a binary {header.kind} is of another layout; write the mesh again with `foamFormatConvert`", 0)
+    if header.binary:
+        begins, corners = (read(cursor, "label", header).astype(np.int64) for _ in range(2))
+        if not len(begins) or begins[0] != 0 or begins[-1] != len(corners) or (np.diff(begins) < 0).any():
+            cursor.fail(f"the faces do not begin where they should: {len(begins)} places for {len(corners)} corners", 0)
+        return begins, corners
+    start, count = cursor.at, cursor.count("of the list of faces")
+    cursor.take(b"(", f"after the length {count}")
+    if 4 * count > len(cursor.data) - cursor.at:
+        cursor.fail(f"{count} faces do not fit into the {len(cursor.data) - cursor.at} bytes left; is the file truncated?", start)
+    end, after = _end(cursor, count > 0, start)
+    block = cursor.data[cursor.at : end]
+    integer = np.dtype(np.int64)
+    sizes = numbers(INNER.sub(b" ", block), integer, cursor, cursor.at)
+    flat = numbers(block, integer, cursor, cursor.at)
+    begins = np.concatenate([[0], np.cumsum(sizes)])
+    if len(sizes) != count or (sizes < 0).any() or len(flat) != begins[-1] + count:
+        cursor.fail(f"{count} faces are declared, and {len(sizes)} with {len(flat) - len(sizes)} corners are there", start)
+    heads = begins[:-1] + np.arange(count)
+    if not np.array_equal(flat[heads], sizes):
+        cursor.fail("a face has another number of corners than it declares", start)
+    cursor.at = after
+    return begins, np.delete(flat, heads)
+
+
+def _end(cursor: Cursor, nested: bool, start: int) -> tuple[int, int]:
+    """Where the numbers end, and where the file goes on."""
+    found = (END if nested else CLOSE).search(cursor.data, cursor.at)
+    if found is None:
+        cursor.fail("this list does not close; is the file truncated?", start)
+    return found.start() + (1 if nested else 0), found.end()
+
+
+def _repeated(cursor: Cursor, shape: tuple[int, ...], width: int, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """N{value}"""
+    start = cursor.at
+    cursor.take(b"{", "before a repeated value")
+    close = cursor.data.find(b"}", cursor.at)
+    value = numbers(cursor.data[cursor.at : max(close, cursor.at)], dtype, cursor, start) if close >= 0 else np.zeros(0)
+    if len(value) != width:
+        cursor.fail(f"N{{...}} repeats one value of {width} numbers, and {len(value)} are there", start)
+    cursor.at = close + 1
+    return np.broadcast_to(value if len(shape) > 1 else value[0], shape)
+
+
+def _numeric(word: bytes) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True
