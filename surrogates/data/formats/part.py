@@ -18,7 +18,7 @@ from surrogates.data.formats.given import Given
 from surrogates.domains import layout
 from surrogates.domains.layout import AnyDomain
 from surrogates.fields import Field, Fields
-from surrogates.interchange import TIME, TRAJECTORY, coordinates, describe_attrs, variables
+from surrogates.interchange import TIME, TRAJECTORY, coordinates, declare, describe_attrs, domain_of, variables
 
 Lazy = Any
 """An array that reads what is asked of it: a memory map, or one of dask."""
@@ -83,6 +83,17 @@ def part(
         coords[time][2]["units"] = unit
     step = float(times[1] - times[0]) if len(times) > 1 else 0.0
     return xr.Dataset(data, coords, {"dataset": given.name or name, "dt": step, **describe_attrs(fields, domain), **(attrs or {})})
+
+
+def with_static(made: xr.Dataset, arrays: Mapping[str, Lazy], *fields: Field) -> xr.Dataset:
+    """The Dataset with static fields: by variable (`force_x`), (trajectory, *axes) or, the same for all trajectories, (*axes)."""
+    domain = domain_of(made)
+    axes = layout.axes(domain)
+    for f in fields:
+        for name, meta in variables(f, domain):
+            u = arrays[name]
+            made = made.assign({name: (axes if len(u.shape) == len(axes) else (TRAJECTORY, *axes), _native(u), meta)})
+    return declare(made, static=Fields(fields))
 
 
 def _native(values: Lazy) -> Lazy:
