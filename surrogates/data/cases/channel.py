@@ -23,7 +23,7 @@ import re
 from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,9 +68,9 @@ def grid(meshing: Values) -> str:
 
 def obstacles(values: Values) -> list[Obstacle]:
     """The one, or the two of one form."""
-    form = {k: values[k] for k in ("aspect", "angle")} | {"corners": int(values["corners"])}
-    first = Obstacle(values["x"], values["y"], values["size"], **form)
-    return [first, Obstacle(values["x2"], values["y2"], values["size2"], **form)] if values["size2"] else [first]
+    aspect, corners, angle = values["aspect"], int(values["corners"]), values["angle"]
+    first = Obstacle(values["x"], values["y"], values["size"], aspect, corners, angle)
+    return [first, Obstacle(values["x2"], values["y2"], values["size2"], aspect, corners, angle)] if values["size2"] else [first]
 
 
 def bodies(values: Values) -> list[str]:
@@ -114,8 +114,9 @@ def write(case: Path, values: Values, meshing: Values, frames: Frames, solver: S
     names = bodies(values)
     rigid = {name: flow.NO_SLIP for name in ("walls", *names)}
     sides = {"front": flow.EMPTY, "back": flow.EMPTY}
-    inlet = {"type": "fixedProfile", "profile": ["polynomial", (((slope, 0.0, 0.0), (1.0, 0.0, 0.0)), ((bend, 0.0, 0.0), (2.0, 0.0, 0.0)))]}
-    inlet |= {"direction": (0.0, 1.0, 0.0), "origin": 0.0, "value": ["uniform", (0.0, 0.0, 0.0)]}
+    parabola = (((slope, 0.0, 0.0), (1.0, 0.0, 0.0)), ((bend, 0.0, 0.0), (2.0, 0.0, 0.0)))  # coefficients and exponents of y
+    inlet: dict[str, Any] = {"type": "fixedProfile", "profile": ["polynomial", parabola], "direction": (0.0, 1.0, 0.0), "origin": 0.0}
+    inlet["value"] = ["uniform", (0.0, 0.0, 0.0)]
     outlet = {"type": "inletOutlet", "inletValue": ["uniform", (0.0, 0.0, 0.0)], "value": ["uniform", (speed, 0.0, 0.0)]}
     field(case, "U", flow.VELOCITY, (speed, 0.0, 0.0), {"inlet": inlet, "outlet": outlet, **rigid, **sides})
     still = {name: flow.FLAT for name in ("inlet", *rigid)}

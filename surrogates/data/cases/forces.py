@@ -17,6 +17,7 @@ import numpy as np
 import torch
 import xarray as xr
 from jaxtyping import Float
+from numpy.typing import NDArray
 from torch import Tensor
 
 from surrogates.domains import Mesh
@@ -80,7 +81,8 @@ def coefficients(
     return 2 * force.sum(-2) / scale[..., None].to(force.device)
 
 
-def _row(part: xr.Dataset, name: str) -> np.ndarray:  # type: ignore[type-arg]
+def _row(part: xr.Dataset, name: str) -> NDArray[np.float32]:
     """A static variable of a part with one trajectory, or one that all share."""
     values = np.asarray(part[name].values, np.float32)
-    return values.reshape(-1, values.shape[-1])[0]
+    row: NDArray[np.float32] = values.reshape(-1, values.shape[-1])[0]
+    return row

@@ -64,7 +64,7 @@ def keep(recipe: CaseRecipe, number: int, solved: Path, path: Path, numbers: Map
     return part.finish({"checksum": layout.checksum(draft), "certificate": dict(numbers)})
 
 
-def history(path: Path) -> dict[str, NDArray[np.float64]]:
+def tables_of(path: Path) -> dict[str, NDArray[np.float64]]:
     """The tables of a file of one case, by name: "time" and what its family measured. Raises ValueError for another file."""
     with open_hdf5(path) as f:
         if HISTORY not in f:
@@ -75,9 +75,8 @@ def history(path: Path) -> dict[str, NDArray[np.float64]]:
 def recipe_in(path: Path) -> str:
     """The JSON of the recipe that a file was made from; empty where it says none."""
     with open_hdf5(path) as f:
-        attrs: Mapping[str, Any] = (
-            json.loads(f.attrs["attrs"]) if "attrs" in f.attrs else f["surrogates"].attrs if "surrogates" in f else {}
-        )
+        ours = f[OURS].attrs if OURS in f else {}
+        attrs: Mapping[str, Any] = json.loads(f.attrs["attrs"]) if "attrs" in f.attrs else ours
         return str(attrs.get("recipe", ""))
 
 

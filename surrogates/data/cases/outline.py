@@ -47,7 +47,8 @@ class Obstacle:
         points = self._ellipse(spacing / self.size) if not self.corners else self._sides(spacing / self.size)
         turn = np.deg2rad(self.angle)
         rotation = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
-        return self.size * points @ rotation.T + [self.x, self.y]
+        found: Points = self.size * points @ rotation.T + [self.x, self.y]
+        return found
 
     def _ellipse(self, spacing: float) -> Points:
         """Of height 1, at equal arc lengths."""
@@ -57,7 +58,8 @@ class Obstacle:
         count = max(12, round(along[-1] / spacing))
         angle = np.interp(np.arange(count) * along[-1] / count, along, fine)
         points = np.stack([self.aspect * np.cos(angle), np.sin(angle)], 1) / 2
-        return points * np.sqrt(np.pi * self.aspect / 4 / area(points))
+        scaled: Points = points * np.sqrt(np.pi * self.aspect / 4 / area(points))
+        return scaled
 
     def _sides(self, spacing: float) -> Points:
         corners = self._corners()
@@ -74,7 +76,8 @@ class Obstacle:
         angle = np.pi + 2 * np.pi * np.arange(k) / k + (np.pi / k if k % 2 == 0 else 0.0)
         unit = np.stack([np.cos(angle), np.sin(angle)], 1)
         unit /= np.ptp(unit, axis=0)
-        return (unit - (unit.max(0) + unit.min(0)) / 2) * [self.aspect, 1.0]
+        found: Points = (unit - (unit.max(0) + unit.min(0)) / 2) * [self.aspect, 1.0]
+        return found
 
 
 def area(points: Points) -> float:
