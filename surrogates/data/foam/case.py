@@ -22,8 +22,9 @@ from typing import Any
 import numpy as np
 
 from surrogates.data.foam import parallel, source
-from surrogates.data.foam.dictionary import Dictionary, Dimensions, Parser
+from surrogates.data.foam.dictionary import Dictionary, Dimensions
 from surrogates.data.foam.field import About, Field, read_about, read_field
+from surrogates.data.foam.grammar import Parser
 from surrogates.data.foam.header import read_header
 from surrogates.data.foam.polymesh import PolyMesh, Whole, read_mesh
 from surrogates.data.foam.tokens import Cursor

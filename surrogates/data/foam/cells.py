@@ -18,7 +18,8 @@ import torch
 
 from surrogates.data.foam import parallel
 from surrogates.data.foam.case import Case
-from surrogates.data.foam.polymesh import CYCLIC, FLAT, HALO, Floats, Patch, PolyMesh, Whole
+from surrogates.data.foam.patches import CYCLIC, FLAT, HALO, Patch
+from surrogates.data.foam.polymesh import Floats, PolyMesh, Whole
 from surrogates.domains import Mesh
 from surrogates.domains.mesh_edges import both_ways
 
@@ -128,9 +129,7 @@ def _joined(mesh: PolyMesh, unjoined: Sequence[str]) -> tuple[Whole, list[Floats
 def _shift(mesh: PolyMesh, one: Patch, other: Patch) -> Floats:
     """From the faces of a patch to those of its pair."""
     if one.size != other.size or str(other.entry["neighbourPatch"]) != one.name:
-        raise ValueError(
-            f"{mesh.path}: cyclic patches {one.name!r} and {other.name!r} have {one.size} and {other.size} faces; do they pair?"
-        )
+        raise ValueError(f"{mesh.path}: cyclic {one.name!r} and {other.name!r} are no pair: {one.size} and {other.size} faces")
     shift = mesh.faces.centres[other.faces] - mesh.faces.centres[one.faces]
     size = np.sqrt(np.linalg.norm(mesh.faces.areas[one.faces], axis=1)).max()
     mean: Floats = shift.mean(0)

@@ -19,10 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from surrogates.data.foam import source
-from surrogates.data.foam.dictionary import Dictionary, Dimensions, Parser
+from surrogates.data.foam.dictionary import Dictionary, Dimensions
+from surrogates.data.foam.grammar import Parser
 from surrogates.data.foam.header import Header, read_header
 from surrogates.data.foam.lists import TYPES
-from surrogates.data.foam.polymesh import FLAT, PolyMesh
+from surrogates.data.foam.patches import FLAT
+from surrogates.data.foam.polymesh import PolyMesh
 from surrogates.data.foam.tokens import Cursor
 from surrogates.data.foam.units import units_of
 

@@ -30,7 +30,8 @@ class Header:
 
 def read_header(cursor: Cursor) -> Header:
     """The header, taken. Raises ValueError where the file does not begin with one, or with one of another world."""
-    from surrogates.data.foam.dictionary import Dictionary, Parser
+    from surrogates.data.foam.dictionary import Dictionary
+    from surrogates.data.foam.grammar import Parser
 
     if not cursor.peek().isalpha() or cursor.word() != "FoamFile":
         cursor.fail("an OpenFOAM file begins with FoamFile { format ...; class ...; }; is this one, and is it whole?", 0)

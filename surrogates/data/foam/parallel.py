@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from surrogates.data.foam import source
-from surrogates.data.foam.polymesh import HALO, PolyMesh, Whole, read_labels
+from surrogates.data.foam.patches import HALO, Patch
+from surrogates.data.foam.polymesh import PolyMesh, Whole, read_labels
 
 FOLDER = re.compile(r"processor(\d+)")
 COLLATED = re.compile(r"processors\d+(_\d+-\d+)?")
@@ -86,11 +87,11 @@ def shared(meshes: list[PolyMesh], cells: list[Whole]) -> Whole:
     return np.concatenate(pairs, 1)
 
 
-def _faces_back(patch: Any, kind: str, towards: int) -> bool:
+def _faces_back(patch: Patch, kind: str, towards: int) -> bool:
     return bool(patch.type == kind and patch.size and patch.entry.get("neighbProcNo") == towards)
 
 
-def _twins(mesh: PolyMesh, patch: Any) -> tuple[Any, ...]:
+def _twins(mesh: PolyMesh, patch: Patch) -> tuple[Any, ...]:
     """What the other side refers to: nothing, or the opposite of the cyclic patch that this one was cut from."""
     refer = patch.entry.get("referPatch")
     return (None,) if refer is None else (mesh.patch(str(refer)).entry.get("neighbourPatch"),)

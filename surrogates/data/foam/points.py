@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 
 from surrogates.data.foam.case import Case
 from surrogates.data.foam.field import About, Field
-from surrogates.data.foam.polymesh import CYCLIC, FLAT, Floats, Patch, PolyMesh, Whole
+from surrogates.data.foam.patches import CYCLIC, FLAT, Patch
+from surrogates.data.foam.polymesh import Floats, PolyMesh, Whole
 from surrogates.domains import Mesh
 from surrogates.domains.mesh_edges import both_ways
 
