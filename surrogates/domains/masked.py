@@ -40,7 +40,9 @@ class Masked:
 
     def __post_init__(self) -> None:
         if tuple(self.wet.shape) != self.box.shape:
-            raise ValueError(f"wet has shape {tuple(self.wet.shape)} but the grid {self.box.shape}; one truth value a cell is needed")
+            raise ValueError(
+                f"wet has shape {tuple(self.wet.shape)} but the {type(self.box).__name__.lower()} {self.box.shape}; one truth value a cell is needed"
+            )
         if not bool(self.wet.any()):
             raise ValueError("no cell is wet; true means water (or whatever flows), false means land")
         object.__setattr__(self, "wet", self.wet.detach().cpu().clone())
@@ -163,7 +165,7 @@ class Masked:
         box, bits = GRIDS[kind].from_json(entry["box"]), np.frombuffer(b64decode(entry["wet"]), np.uint8)
         cells = prod(box.shape)
         if len(bits) != -(-cells // 8):
-            raise ValueError(f"wet has {len(bits)} bytes but a grid {box.shape} needs one bit for each of {cells} cells")
+            raise ValueError(f"wet has {len(bits)} bytes but a {kind} {box.shape} needs one bit for each of {cells} cells")
         return cls(box, torch.from_numpy(np.unpackbits(bits, count=cells).astype(bool)).reshape(box.shape))
 
 
