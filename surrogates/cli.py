@@ -49,8 +49,8 @@ ROOT = Group(
         "data": Group(
             "data sets",
             {
-                "list": Command("the data sets that recipes declare", "surrogates.data.commands:list_datasets"),
-                "make": Command("generate a data set from its recipe; resumes where it was stopped", "surrogates.data.commands:make"),
+                "list": Command("the data sets that recipes declare", "surrogates.data.recipe_commands:list_datasets"),
+                "make": Command("make a data set from its recipe; resumes where it was stopped", "surrogates.data.recipe_commands:make"),
                 "convert": Command("files of another format into ours; resumes too", "surrogates.data.convert_command:convert_command"),
                 "info": Command("describe a data set: fields, domain, splits, certificate", "surrogates.data.commands:info"),
                 "check": Command("verify the files of a data set against their checksums", "surrogates.data.commands:check"),

@@ -1,4 +1,4 @@
-"""What `surrogates data list | make | info | check` do: functions that print with rich and return what they found."""
+"""What `surrogates data info | check` do: functions that print with rich and return what they found."""
 
 from __future__ import annotations
 
@@ -10,42 +10,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from surrogates import catalog
-from surrogates.data import generate
 from surrogates.data.cache import check_frames
 from surrogates.data.files import files_of, locate, open_dataset
 from surrogates.data.layout import MEMBERS, OURS, PART
 from surrogates.data.read import open_hdf5, read_file
-from surrogates.data.recipe import load_recipe, sizes_of
 from surrogates.domains import Box, Sphere
 from surrogates.domains.layout import AnyDomain
 from surrogates.interchange import TIME, TRAJECTORY, domain_of, fields_of, from_xarray, parameters_of
-
-
-def list_datasets() -> None:
-    """The data sets that recipes declare, their sizes, and which of these have been made."""
-    table = Table("data set", "equation", "size", "frames", "grid", "trajectories", "made", title=f"data root: {catalog.data_root()}")
-    for name in catalog.names("datasets"):
-        for size in sizes_of(name):
-            recipe = load_recipe(name, size)
-            counts = " / ".join(str(n) if recipe.members_of(s) == 1 else f"{n} x {recipe.members_of(s)}" for s, n in recipe.counts.items())
-            grid = " x ".join(map(str, recipe.frames.resolution))
-            table.add_row(name, recipe.equation, size, str(recipe.frames.count), grid, counts, _state(name, size))
-    Console().print(table)
-
-
-def make(name: str, size: str | None = None, out: str | None = None, workers: int | None = None, device: str = "cpu") -> None:
-    """Generate a data set from its recipe; stopped at any moment, the same command resumes it.
-
-    Args:
-        name: a data set that `surrogates data list` shows, or the path of a recipe.yaml.
-        size: tiny, small or full (default: small where the recipe declares it, else full).
-        out: the folder to write to (default: <data root>/<name>/<size>).
-        workers: how many groups of trajectories are advanced at once (default: the cores at hand).
-        device: where they are advanced, such as cpu or cuda.
-    """
-    folder = generate.make(name, size, out, workers=workers, device=device)
-    info(str(folder))
 
 
 def info(name_or_path: str, size: str | None = None) -> None:
@@ -133,10 +104,3 @@ def _count(path: Path) -> tuple[int, int]:
     with open_hdf5(path) as f:
         members = int(f[OURS].attrs.get(MEMBERS, 1)) if OURS in f else 1
         return int(np.asarray(f.attrs["n_trajectories"])) // members, members
-
-
-def _state(name: str, size: str) -> str:
-    folder = catalog.data_root() / name / size
-    if not (folder / "data").is_dir():
-        return ""
-    return "unfinished" if any(folder.glob(f"data/*/*{PART}")) else "yes"

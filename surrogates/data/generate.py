@@ -1,4 +1,4 @@
-"""Making a data set from its recipe: groups of trajectories in threads, written as they come, resumed where a run was stopped.
+"""Making a data set from its recipe: groups of trajectories in threads or on a cluster, written as they come, resumed where a run was cut.
 
 Groups are the unit of work and of resuming: a group that is not complete in its file is computed again as a whole, so the arrays
 are bit-identical to those of a run that was never stopped, with any number of workers (each advances its groups on one core).
@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from concurrent.futures import Future, as_completed
+from concurrent.futures import as_completed
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -37,12 +37,14 @@ def make(
     workers: int | None = None,
     device: str = "cpu",
     quiet: bool = False,
+    scheduler: str | None = None,
 ) -> Path:
     """Make, resume or find a data set; returns its folder, `out` or <data root>/<name>/<size>.
 
     `size` is "tiny", "small" or "full" (default: "small" where the recipe declares it, else "full").
-    `workers` threads (default: the cores at hand) advance one group each. Raises ValueError for a recipe that is wrong and for a folder
-    that holds another data set, OSError where the disk has no room for it. Stopped at any moment, the same call resumes it.
+    `workers` threads (default: the cores at hand) advance one group each, or, with a `scheduler` ("local", or the address of a dask
+    scheduler whose workers see the folder), so many processes; the bits depend on neither. Raises ValueError for a recipe that is wrong
+    and for a folder that holds another data set, OSError where the disk has no room for it. Stopped at any moment, the same call resumes.
     """
     chosen = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, size)
     truth.solver_of(chosen, chosen.solver)
@@ -52,7 +54,7 @@ def make(
         parts = begin(chosen, folder)
         if parts:
             with one_thread_each():
-                results = run(chosen, parts, workers or cores(), device, quiet)
+                results = run(chosen, parts, workers or cores(), device, quiet, scheduler)
             close(parts, certify(chosen, parts, results))
     return folder
 
@@ -80,28 +82,33 @@ def begin(recipe: Recipe, folder: Path) -> dict[str, Part]:
     return {s: Part(p) for s, p in places.items()}
 
 
-def run(recipe: Recipe, parts: dict[str, Part], workers: int, device: str, quiet: bool) -> dict[str, Tensor]:
-    """Write every group that is not complete; returns what the certificate needs."""
+def run(recipe: Recipe, parts: dict[str, Part], workers: int, device: str, quiet: bool, scheduler: str | None = None) -> dict[str, Tensor]:
+    """Write every group that is not complete, each into its own region of its file; returns what the certificate needs."""
     todo = [(s, ids) for s in recipe.counts for ids in recipe.groups(s) if not _complete(recipe, parts[s], s, ids)]
-    checks = jobs(recipe, device)
-    total = sum(work for _, work in checks.values()) + sum(_work(recipe, ids) for _, ids in todo)
-    results: dict[str, Tensor] = {}
-    with progress(f"{recipe.name} ({recipe.size})", total, quiet) as tick, pool(workers, tick) as submit:
-        waiting: dict[Future[Tensor], tuple[str, list[int]]] = {}
-        for name, (job, _) in checks.items():
-            waiting[submit(job)] = (name, [])
+    checks = {name: work for name, (_, work) in jobs(recipe, device).items()}
+    total = sum(checks.values()) + sum(_work(recipe, ids) for _, ids in todo)
+    with progress(f"{recipe.name} ({recipe.size})", total, quiet) as tick, pool(workers, tick, scheduler) as submit:
+        waiting = {submit(partial(check, recipe, name, device), work): name for name, work in checks.items()}
         for split, ids in todo:
-            waiting[submit(partial(group, recipe, ids, device))] = (split, ids)
-        for done in as_completed(waiting):
-            name, ids = waiting.pop(done)
-            if not ids:
-                results[name] = done.result()
-                continue
-            first, members = recipe.trajectories(name)[0], recipe.members_of(name)
-            rows = done.result().numpy()
-            for n, trajectory in enumerate(ids):
-                parts[name].write_rows((trajectory - first) * members, rows[n * members : (n + 1) * members])
-    return results
+            job = partial(write_group, recipe, parts[split].path.resolve(), split, ids, device)
+            waiting[submit(job, _work(recipe, ids))] = ""
+        results = {waiting[done]: done.result() for done in as_completed(waiting)}
+    return {name: result for name, result in results.items() if name}
+
+
+def check(recipe: Recipe, name: str, device: str, tick: truth.Tick) -> Tensor:
+    """One of the runs that the certificate compares with."""
+    return jobs(recipe, device)[name][0](tick)
+
+
+def write_group(recipe: Recipe, path: Path, split: str, ids: Sequence[int], device: str, tick: truth.Tick) -> Tensor:
+    """Some trajectories, into their rows of the file, here or in another process; returns the rows."""
+    rows = group(recipe, ids, device, tick).numpy()
+    first, members = recipe.trajectories(split)[0], recipe.members_of(split)
+    part = Part(path)
+    for n, trajectory in enumerate(ids):
+        part.write_rows((trajectory - first) * members, rows[n * members : (n + 1) * members])
+    return torch.tensor([i - first for i in ids])
 
 
 def group(recipe: Recipe, ids: Sequence[int], device: str, tick: truth.Tick) -> Tensor:

@@ -1,4 +1,4 @@
-"""Threads that compute while one writes: stopped at their next tick, one core each, watched by a bar, alone in their folder."""
+"""Threads or processes that compute and write, one core each: stopped at their next tick, watched by a bar, alone in their folder."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -14,7 +15,12 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import Tensor
 
+from surrogates import cluster
 from surrogates.data.truth import Tick
+
+Job = Callable[[Tick], Tensor]
+Submit = Callable[[Job, float], Future[Tensor]]
+"""A job and the work that it is, in the units of its ticks, to what it will return."""
 
 
 class StopError(Exception):
@@ -27,8 +33,17 @@ def cores() -> int:
 
 
 @contextmanager
-def pool(workers: int, tick: Tick) -> Iterator[Callable[[Callable[[Tick], Tensor]], Future[Tensor]]]:
-    """Threads for jobs that take a tick; leaving early (an error, Ctrl-C) stops them at their next one."""
+def pool(workers: int, tick: Tick, scheduler: str | None = None) -> Iterator[Submit]:
+    """Threads of this process, or with a `scheduler` processes of its cluster; leaving early (an error, Ctrl-C) stops them.
+
+    Threads tick as they work and stop at their next tick; a job on a cluster ticks once, when it is done.
+    """
+    with _threads(workers, tick) if scheduler is None else _processes(workers, tick, scheduler) as submit:
+        yield submit
+
+
+@contextmanager
+def _threads(workers: int, tick: Tick) -> Iterator[Submit]:
     stop = threading.Event()
 
     def checked(work: float) -> None:
@@ -38,11 +53,41 @@ def pool(workers: int, tick: Tick) -> Iterator[Callable[[Callable[[Tick], Tensor
 
     with ThreadPoolExecutor(workers, "truth", initializer=torch.set_num_threads, initargs=(1,)) as executor:
         try:
-            yield lambda job: executor.submit(_quietly, job, checked)
+            yield lambda job, _: executor.submit(_quietly, job, checked)
         except BaseException:
             stop.set()
             executor.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+@contextmanager
+def _processes(workers: int, tick: Tick, scheduler: str) -> Iterator[Submit]:
+    with cluster.client(scheduler, workers) as client, client.get_executor(pure=False, retries=cluster.RETRIES) as executor:
+
+        def submit(job: Job, work: float) -> Future[Tensor]:
+            future: Future[Tensor] = executor.submit(_alone, job)
+            future.add_done_callback(partial(_ticked, tick, work))
+            return future
+
+        try:
+            yield submit
+        except BaseException:
+            executor.shutdown(wait=False)
+            raise
+
+
+def _alone(job: Job) -> Tensor:
+    with one_thread_each():
+        return _quietly(job, _nothing)
+
+
+def _nothing(work: float) -> None:
+    pass
+
+
+def _ticked(tick: Tick, work: float, done: Future[Tensor]) -> None:
+    if not done.cancelled() and done.exception() is None:
+        tick(work)
 
 
 @contextmanager
@@ -86,6 +131,6 @@ def locked(folder: Path) -> Iterator[None]:
         yield
 
 
-def _quietly(job: Callable[[Tick], Tensor], tick: Tick) -> Tensor:
+def _quietly(job: Job, tick: Tick) -> Tensor:
     with torch.no_grad():
         return job(tick)

@@ -11,10 +11,7 @@ Needs the extra `dist`: pip install "pde-surrogates[dist]". Source: https://dist
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import lru_cache
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -22,23 +19,20 @@ from uuid import uuid4
 import torch
 import xarray as xr
 
+from surrogates import cluster
+from surrogates.cluster import packages
 from surrogates.forecast.group import Portion, run_group
 from surrogates.forecast.journal import STATES, replace
 from surrogates.forecast.plan import Plan
 from surrogates.forecast.progress import Progress
 from surrogates.forecast.zarr_sink import ZarrSink
 
-LOCAL = "local"
-PATIENCE = "20s"
-RETRIES = 3
-"""How often a group may lose its worker before the forecast is given up; what it made is kept."""
-
 
 def run_groups(plan: Plan, template: xr.Dataset, path: Path, bar: Progress, scheduler: str | None, workers: int | None) -> None:
     """Run every group of a folder that is laid out. Raises ImportError without `distributed`, OSError for a scheduler that is not there."""
-    cloudpickle, distributed = _distributed()
+    cloudpickle, distributed = packages()
     shared = path.resolve() / STATES / f"plan-{uuid4().hex[:8]}.pickle"  # not in a worker's memory, which is lost with it
-    with _client(scheduler, workers) as client:
+    with cluster.client(scheduler, workers) as client:
         replace(shared, cloudpickle.dumps((plan, template, plan.fingerprint(), torch.get_num_threads())))
         try:
             futures = [client.submit(_task, shared, g, pure=False, key=f"{path.name}-{g}-{uuid4().hex[:8]}") for g in range(plan.groups)]
@@ -67,36 +61,10 @@ def _task(shared: Path, group: int) -> list[Portion]:
 @lru_cache(maxsize=1)
 def _loaded(shared: Path, changed: int) -> tuple[Plan, xr.Dataset, dict[str, Any], int]:
     """Once for all groups of a worker."""
-    loaded: tuple[Plan, xr.Dataset, dict[str, Any], int] = _distributed()[0].loads(shared.read_bytes())
+    loaded: tuple[Plan, xr.Dataset, dict[str, Any], int] = packages()[0].loads(shared.read_bytes())
     return loaded
 
 
 def _sum(one: Portion, other: Portion) -> Portion:
     """Two portions of one group, one after the other."""
     return dataclasses.replace(other, frames=one.frames + other.frames, calls=one.calls + other.calls)
-
-
-def _distributed() -> tuple[Any, Any]:
-    try:
-        return import_module("cloudpickle"), import_module("distributed")
-    except ImportError as error:
-        raise ImportError("forecasts on several workers need dask.distributed: pip install 'pde-surrogates[dist]'") from error
-
-
-@contextmanager
-def _client(scheduler: str | None, workers: int | None) -> Iterator[Any]:
-    """A scheduler that is there, once it has so many workers; or processes of this machine for as long as it takes."""
-    import dask
-
-    d = _distributed()[1]
-    if scheduler not in (None, LOCAL):
-        with d.Client(scheduler, timeout=PATIENCE) as client:
-            client.wait_for_workers(workers or 1)
-            yield client
-        return
-    with (
-        dask.config.set({"distributed.scheduler.allowed-failures": RETRIES}),
-        d.LocalCluster(n_workers=workers or 2, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=40) as cluster,
-        d.Client(cluster) as client,
-    ):
-        yield client

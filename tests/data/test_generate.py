@@ -62,6 +62,11 @@ def test_workers_do_not_change_a_bit(whole: Path, recipe: Recipe, tmp_path: Path
     assert sums(make(recipe, out=tmp_path, workers=3, quiet=True)) == sums(whole)
 
 
+def test_a_cluster_does_not_change_a_bit(whole: Path, recipe: Recipe, tmp_path: Path) -> None:
+    pytest.importorskip("distributed")
+    assert sums(make(recipe, out=tmp_path / "many", workers=2, scheduler="local", quiet=True)) == sums(whole)
+
+
 def test_making_it_again_does_nothing(whole: Path, recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(generate, "run", None)
     assert make(recipe, out=whole, quiet=True) == whole
@@ -111,7 +116,7 @@ def test_ctrl_c_and_a_full_disk_leave_what_opens_and_resumes(
     interrupt(recipe, tmp_path, monkeypatch, error)
     with pytest.raises(ValueError, match="is unfinished; `surrogates data make`"):
         open_dataset(tmp_path, "train")
-    assert open_dataset(tmp_path, partial=True).sizes["trajectory"] == 3
+    assert 3 <= open_dataset(tmp_path, partial=True).sizes["trajectory"] < 9, "what was written before, and what was being written"
     assert sums(make(recipe, out=tmp_path, quiet=True)) == sums(whole)
 
 

@@ -84,9 +84,7 @@ def test_only_a_zarr_folder_takes_many_writers(tmp_path: Path, out: str | None) 
 
 
 def test_a_scheduler_that_is_not_there_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from surrogates.forecast import distributed as ours
-
-    monkeypatch.setattr(ours, "PATIENCE", "0.2s")
+    monkeypatch.setattr("surrogates.cluster.PATIENCE", "0.2s")
     with pytest.raises(OSError, match="Timed out"):
         run(tmp_path / "f", Walk(), scheduler="tcp://127.0.0.1:1")
     assert np.isnan(xr.open_zarr(tmp_path / "f", consolidated=False)["u"]).all()

@@ -1,0 +1,58 @@
+"""What `surrogates data list | make` do, for recipes of every kind."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+
+from surrogates import catalog
+from surrogates.data import kinds
+from surrogates.data.layout import MEMBERS, PART
+from surrogates.data.recipe import Recipe
+
+
+def list_datasets() -> None:
+    """The data sets that recipes declare, their sizes, and which of these have been made."""
+    table = Table("data set", "equation", "size", "frames", "grid", "trajectories", "made", title=f"data root: {catalog.data_root()}")
+    for name in catalog.names("datasets"):
+        for size in kinds.sizes(name):
+            recipe = kinds.load(name, size)
+            about = [recipe.summary[k] for k in ("equation", "frames", "grid")]
+            table.add_row(name, about[0], size, *about[1:], _counts(recipe), _state(name, size))
+    Console().print(table)
+
+
+def make(
+    name: str,
+    size: str | None = None,
+    out: str | None = None,
+    workers: int | None = None,
+    device: str = "cpu",
+    scheduler: str | None = None,
+) -> None:
+    """Make a data set from its recipe; stopped at any moment, the same command resumes it.
+
+    Args:
+        name: a data set that `surrogates data list` shows, or the path of a recipe.yaml.
+        size: tiny, small or full (default: small where the recipe declares it, else full).
+        out: the folder to write to (default: <data root>/<name>/<size>).
+        workers: how many groups of trajectories, or cases, are advanced at once (default: the cores at hand).
+        device: where an equation is advanced, such as cpu or cuda.
+        scheduler: "local", or the address of a dask scheduler: groups then run in other processes, which write to the same folder.
+    """
+    from surrogates.data.commands import info
+
+    folder = kinds.make(name, size, out, workers=workers, device=device, scheduler=scheduler)
+    info(str(folder))
+
+
+def _counts(recipe: Recipe | kinds.Made) -> str:
+    members = recipe.members_of(MEMBERS) if isinstance(recipe, Recipe) else 1
+    return " / ".join(f"{n} x {members}" if s == MEMBERS else str(n) for s, n in recipe.counts.items())
+
+
+def _state(name: str, size: str) -> str:
+    folder = catalog.data_root() / name / size
+    if not (folder / "data").is_dir():
+        return ""
+    return "unfinished" if any(folder.glob(f"data/*/*{PART}")) else "yes"
