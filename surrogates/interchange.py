@@ -156,7 +156,10 @@ def static_of(dataset: xr.Dataset) -> Float[Tensor, "B C *X"] | None:
     domain, rows = domain_of(dataset), len(trajectories_of(dataset))
     axes = layout.axes(domain)
     parts = [_variable(dataset, v, f, (TRAJECTORY, TIME), axes)[:, 0] for f in fields for v in f.variables]
-    return _filled(torch.cat([torch.from_numpy(p).to(torch.float32).expand(rows, *p.shape[1:]) for p in parts], 1), domain)
+    return _filled(
+        torch.cat([torch.from_numpy(np.require(p, requirements="W")).to(torch.float32).expand(rows, *p.shape[1:]) for p in parts], 1),
+        domain,
+    )
 
 
 def domain_of(dataset: xr.Dataset) -> AnyDomain:
