@@ -40,9 +40,8 @@ class Masked:
 
     def __post_init__(self) -> None:
         if tuple(self.wet.shape) != self.box.shape:
-            raise ValueError(
-                f"wet has shape {tuple(self.wet.shape)} but the {type(self.box).__name__.lower()} {self.box.shape}; one truth value a cell is needed"
-            )
+            kind = type(self.box).__name__.lower()
+            raise ValueError(f"wet has shape {tuple(self.wet.shape)} but the {kind} {self.box.shape}; one truth value a cell is needed")
         if not bool(self.wet.any()):
             raise ValueError("no cell is wet; true means water (or whatever flows), false means land")
         object.__setattr__(self, "wet", self.wet.detach().cpu().clone())
