@@ -1,7 +1,7 @@
 """Draws that do not depend on neighbours: one generator a row, keyed by (seed, trajectory, member, step, draw).
 
 The key is mixed with splitmix64 (Steele, Lea and Flood, OOPSLA 2014). Numbers are drawn in float32 on the CPU and then moved, so
-a batch split, an order, a worker count, a device or a precision never changes what is drawn.
+a batch split, an order, a worker count, a device or a precision never changes what is drawn; nor do the other meshes of a batch.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from surrogates.contracts import Draws, Noise
+from surrogates.contracts import Domain, Draws, Noise
 
 _MASK = (1 << 64) - 1
 
@@ -49,6 +49,46 @@ class SeededNoise:
             generator.manual_seed(splitmix(self.seed, trajectory, member, step, draw) >> 1)
             row.normal_(generator=generator)
         return out.to(like.device, like.dtype)
+
+
+@dataclass(frozen=True)
+class JoinedNoise:
+    """`Noise` for rows of several members side by side (a batch of meshes): member g of row b has key b * members a row + g.
+
+    `nodes` are those of each member of a row. What is as long as all nodes is drawn member by member, and so is what has an axis of members
+    first; either way a member's draws are those it would have alone. One number a row is drawn with the key of its first member. Raises
+    ValueError for other shapes.
+    """
+
+    seed: int
+    trajectories: Sequence[int]
+    members: Sequence[int]
+    nodes: tuple[int, ...]
+
+    def __call__(self, like: Tensor, *, step: int, draw: int) -> Tensor:
+        each = len(self.nodes)
+        if like.shape[0] * each != len(self.members) or len(self.trajectories) != len(self.members):
+            raise ValueError(f"like has {like.shape[0]} rows of {each} members but this noise was made for {len(self.members)} members")
+        out = torch.empty(like.shape, dtype=torch.float32)
+        over_nodes, over_members = like.shape[-1] == sum(self.nodes), like.ndim > 1 and like.shape[1] == each
+        if not (over_nodes or over_members or like.numel() == like.shape[0]):
+            raise ValueError(f"like has shape {tuple(like.shape)} but rows have {each} members of {self.nodes} nodes; end in all of them")
+        for n, (trajectory, member) in enumerate(zip(self.trajectories, self.members, strict=True)):
+            b, g = divmod(n, each)
+            start = sum(self.nodes[:g])
+            place = out[b, ..., start : start + self.nodes[g]] if over_nodes else out[b, g] if over_members else out[b]
+            if over_nodes or over_members or g == 0:
+                generator = torch.Generator().manual_seed(splitmix(self.seed, trajectory, member, step, draw) >> 1)
+                place.copy_(torch.empty(place.shape).normal_(generator=generator))
+        return out.to(like.device, like.dtype)
+
+
+def noise_on(domain: Domain, seed: int, trajectories: Sequence[int], members: Sequence[int]) -> Noise:
+    """Noise for a batch on a domain, one key a member: a row each, or several side by side where the domain joins them."""
+    if domain.members == 1:
+        return SeededNoise(seed, trajectories, members)
+    counts = torch.bincount(domain.member, minlength=domain.members)  # type: ignore[attr-defined]  # a Mesh
+    return JoinedNoise(seed, trajectories, members, tuple(counts.tolist()))
 
 
 @dataclass(frozen=True)

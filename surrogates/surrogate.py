@@ -34,7 +34,9 @@ from surrogates.known import Known
 from surrogates.noise import AtStep
 from surrogates.normalise import Normaliser
 from surrogates.record import describe, recorded
+from surrogates.refine.conditioning import member_mean
 from surrogates.refine.flow import Flow
+from surrogates.scaling import Scaling
 from surrogates.target import Absolute, Target, Tendency
 
 TIME_STEP = "dt"
@@ -86,6 +88,7 @@ class Surrogate(nn.Module):
         static: Fields | None = None,
         forcings: Fields | None = None,
         soft: tuple[Soft, ...] = (),
+        scaling: Scaling | None = None,
     ) -> None:
         super().__init__()
         if operator is None and refiner is None:
@@ -121,7 +124,7 @@ class Surrogate(nn.Module):
         self.correct_sampling, self.joint, self.soft = correct_sampling, joint, tuple(soft)
         self.static, self.forcings = static, forcings
         self.known = Known(static, forcings, len(domain.shape)) if static or forcings else None
-        self.normaliser = Normaliser.identity(fields.count, len(domain.shape))
+        self.normaliser = Normaliser.identity(fields.count, len(domain.shape), scaling, fields, domain.shape)
         self.register_buffer("coherence", torch.zeros(()))
         self.register_buffer("parameter_mean", torch.zeros(len(parameters)))
         self.register_buffer("parameter_std", torch.ones(len(parameters)))
@@ -199,11 +202,11 @@ class Surrogate(nn.Module):
             assert first is not None
             if self.head is not None:  # what it made, in the units of the truth
                 first = self.target.encode(self.decode(first, past, conditions), past[:, -1], self.normaliser)
-            own = (first - truth).square().flatten(1).mean(1)
+            own = member_loss((first - truth).square(), conditions.domain)
             if self.refiner is None:
                 return own + self._penalty(first, past, last, conditions) if self.soft else own
             if self.training and isinstance(self.refiner, Flow):
-                self.refiner.follow_scale(truth - first.detach())
+                self.refiner.follow_scale(wet(truth - first.detach(), conditions.domain))
             return own + self._refiner_loss(truth, first.detach(), context, embedding, past, last, conditions, noise)
         with torch.no_grad():
             context, embedding, first = self.prepare(past, conditions, guess)
@@ -216,6 +219,7 @@ class Surrogate(nn.Module):
         context = self.normaliser.encode(past).flatten(1, 2)
         if self.known is not None:
             context = torch.cat([context, self.known(conditions, self.bundle, context)], 1)
+        context = dried(context, conditions.domain)
         embedding = self.embed(conditions, context)
         operator = guess if guess is not None else self.operator
         return context, embedding, None if operator is None else operator(context, conditions.domain, embedding)
@@ -225,9 +229,9 @@ class Surrogate(nn.Module):
     ) -> Float[Tensor, "B T C *X"]:
         """The bundle, in physical units, that what was generated stands for: by the target, and the head where there is one."""
         if self.head is None:
-            return self.target.decode(generated, past[:, -1], self.normaliser)
+            return dried(self.target.decode(generated, past[:, -1], self.normaliser), conditions.domain)
         sizes = self.head.sizes(self.normaliser, self.domain, self.dt)
-        return decode(self.head, sizes, generated, past, conditions, self.target, self.normaliser)
+        return dried(decode(self.head, sizes, generated, past, conditions, self.target, self.normaliser), conditions.domain)
 
     def embed(self, conditions: Conditions, like: Tensor) -> Float[Tensor, "G E"] | None:
         """Standardised parameters, and ln(dt / trained dt) where "dt" is among them; None where nothing is conditioned on."""
@@ -329,6 +333,23 @@ class Surrogate(nn.Module):
             raise ValueError(
                 f"this surrogate steps by dt={self.dt:g} but was asked for {conditions.dt.tolist()}; thin or interpolate the data"
             )
+
+
+def member_loss(error: Float[Tensor, "B K *X"], domain: Domain) -> Float[Tensor, " G"]:
+    """The mean over channels and, under the domain's measure, over space, one a member; dry cells do not count."""
+    if isinstance(domain, Box) and not any(domain.edges):  # equal cells: all count alike
+        return error.flatten(1).mean(1)
+    return member_mean(error, domain).to(error.dtype)
+
+
+def wet(u: Float[Tensor, "B C *X"], domain: Domain) -> Float[Tensor, "B C ..."]:
+    """What lies in wet cells, all where there is no mask."""
+    return u if domain.mask is None else u[..., domain.mask.to(u.device)]
+
+
+def dried(u: Float[Tensor, "B ..."], domain: Domain) -> Float[Tensor, "B ..."]:
+    """Zero in dry cells: what a network makes there has no meaning, and what a file holds there need not be a number."""
+    return u if domain.mask is None else torch.where(domain.mask.to(u.device), u, 0.0)
 
 
 MADE_FOR = ("fields", "dt", "history", "bundle", "parameters_used", "static", "forcings")

@@ -11,6 +11,7 @@ the network, which is told dt (`surrogates.surrogate.TIME_STEP`).
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -26,11 +27,14 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from surrogates.contracts import Conditions
-from surrogates.data.cache import Change, cache_home, key_of, pack, packed
+from surrogates.data.cache import Change, cache_home, check_dims, key_of, pack, packed
 from surrogates.data.files import SPLIT, locate
+from surrogates.data.mesh_order import NodeOrder
+from surrogates.data.order import Order
 from surrogates.data.parts import Source, parts_of
 from surrogates.data.series import Series
 from surrogates.data.starts import Flags, Runs, allowed, goes_on, stretches
+from surrogates.data.stream import Stored, gather
 from surrogates.data.thin import thin
 from surrogates.data.together import Together
 from surrogates.domains.layout import AnyDomain
@@ -42,12 +46,12 @@ LONGEST = 1 << 28  # bytes of a stretch of frames that statistics see at once
 
 @dataclass(frozen=True)
 class Batch:
-    """Physical frames, the conditions at the last past frame, and the global ids of the windows (keys for noise)."""
+    """Physical frames, the conditions at the last past frame, and the global ids of the windows (keys for noise), one a member."""
 
     past: Float[Tensor, "B H C *X"]
     future: Float[Tensor, "B T C *X"]
     conditions: Conditions
-    windows: Int64[Tensor, " B"]
+    windows: Int64[Tensor, " G"]
 
     def to(self, device: torch.device | str) -> Batch:
         """The same on `device`; time and dt stay float64 on the CPU."""
@@ -55,7 +59,7 @@ class Batch:
         return replace(self, past=past, future=future, conditions=self.conditions.to(device))
 
     def __len__(self) -> int:
-        return self.past.shape[0]
+        return len(self.windows)
 
 
 class Windows:
@@ -63,7 +67,9 @@ class Windows:
 
     `history` and `bundle` are H and T; `stride` steps over frames (the step in time is then stride dt), `strides` are multiples of it that
     a batch may ask for; `subsample` keeps every n-th point of each axis, `change` is made to every Dataset before it is packed (a coarser
-    grid, `surrogates.data.coarse`). Raises ValueError for data that are not sound, and for windows longer than the trajectories.
+    grid, `surrogates.data.coarse`). With `stream` nothing is packed: frames are read where they lie as they are asked for
+    (`surrogates.data.stream`), and a gap must be one of the clock or said by a coordinate "missing" (True where a frame is).
+    Raises ValueError for data that are not sound, and for windows longer than the trajectories.
     """
 
     def __init__(
@@ -76,6 +82,7 @@ class Windows:
         strides: Sequence[int] = (1,),
         subsample: int = 1,
         change: Change | None = None,
+        stream: bool = False,
         split: str | None = None,
         size: str | None = None,
     ) -> None:
@@ -88,14 +95,17 @@ class Windows:
         said = str(parts[0].attrs.get(SPLIT, ""))
         if split and said and split != said:
             raise ValueError(f"this Dataset is the split {said!r}, not {split!r}; open the other one")
-        self.split = split or said
+        self.split, self.stream = split or said, stream
         self.history, self.bundle, self.stride, self.strides = history, bundle, stride, tuple(sorted(strides))
         self._home: tuple[Path, str] | None = None
         self._check_length(parts)
         if subsample > 1:
             parts = [thin(p, subsample) for p in parts]
         in_memory = subsample > 1 or not isinstance(source, str | Path) or not split
-        read = [pack(p, change=change) for p in parts] if in_memory else self._packed(parts, source, split or "", size, change)
+        if stream:
+            read = [streamed(p, change) for p in parts]
+        else:
+            read = [pack(p, change=change) for p in parts] if in_memory else self._packed(parts, source, split or "", size, change)
         self._describe(parts, change)
         self._cut(read, parts)
 
@@ -128,6 +138,8 @@ class Windows:
         self._ids: npt.NDArray[np.int64] = np.array([i for p in parts for i in trajectories_of(p)], np.int64)
         self.ids = torch.from_numpy(self._ids)
         self.parameter_names = tuple(parameters_of(first))
+        self.equation = str(json.loads(str(first.attrs.get("recipe") or "{}")).get("equation", ""))
+        """What the recipe says that the data solve; "" where there is none."""
         self.parameters = torch.cat([_columns(p) for p in parts])
         sums = [str(p.attrs.get("checksum", "")) for p in parts]
         self._declared = sums[0] if len(sums) == 1 else sha256("".join(sums).encode()).hexdigest() if all(sums) else ""
@@ -147,7 +159,9 @@ class Windows:
         for (values, missing), p in zip(read, parts, strict=True):
             time = np.array(p[TIME].values if TIME in p.coords else np.arange(values.shape[1]) * step, np.float64)
             onward = goes_on(time, step)
-            plain = np.asarray(values)  # without numpy's class for memory maps, whose slices cost ten times as much
+            plain = (
+                values if isinstance(values, Stored) else np.asarray(values)
+            )  # without numpy's class for memory maps, whose slices cost ten times as much
             self._frames += [plain[n] for n in range(len(plain))]
             self._present += list(~missing)
             self._times += [time] * len(plain)
@@ -183,9 +197,15 @@ class Windows:
         """Frames start, start + stride, ... of the trajectories `rows`, copied."""
         length = self.history + self.bundle
         out = np.empty((len(rows), length, *self._frames[0].shape[1:]), np.float32)
-        for b, (n, t, s) in enumerate(zip(rows, starts, strides or (self.strides[0],) * len(rows), strict=True)):
-            step = s * self.stride
-            out[b] = self._frames[n][t : t + (length - 1) * step + 1 : step]
+        steps = [s * self.stride for s in strides or (self.strides[0],) * len(rows)]
+        slices = [slice(t, t + (length - 1) * s + 1, s) for t, s in zip(starts, steps, strict=True)]
+        gather([self._frames[n] for n in rows], slices, out)
+        if self.stream and not np.isfinite(out).all():
+            b = int(np.argwhere(~np.isfinite(out))[0, 0])
+            raise ValueError(
+                f"frames {slices[b].start} to {slices[b].stop - 1} of trajectory {self._ids[rows[b]]} hold values that are not finite; "
+                'mark missing frames by a coordinate "missing" on time, or pack the data (stream: false), which finds them'
+            )
         return torch.from_numpy(out)
 
     def _conditions(self, rows: npt.NDArray[np.int64], starts: npt.NDArray[np.int64], strides: npt.NDArray[np.int64]) -> Conditions:
@@ -202,6 +222,18 @@ class Windows:
     def forcings(self) -> Iterator[Float[Tensor, "B Cf *X"]]:
         """Those that are declared, at every time of theirs, of all trajectories, or once where these share them."""
         yield from () if self.forcing is None else self.forcing.frames()
+
+    def statics(self) -> Iterator[Float[Tensor, "B Cs *X"]]:
+        """The static fields of all trajectories, where there are any."""
+        yield from () if self.static is None else (self.static,)
+
+    def order(self, chosen: Int64[Tensor, " N"], batch_size: int, seed: int) -> Order | NodeOrder:
+        """Which of the `chosen` windows make the batch of a step."""
+        return Order(len(chosen), batch_size, seed)
+
+    def cut(self, chosen: Int64[Tensor, " N"], batch_size: int) -> list[Int64[Tensor, " B"]]:
+        """The chosen windows in their order, in batches."""
+        return [chosen[first : first + batch_size] for first in range(0, len(chosen), batch_size)]
 
     def of_trajectories(self, rows: Int64[Tensor, " N"]) -> Int64[Tensor, " M"]:
         """The numbers of the windows of trajectories, these by their place in `ids`."""
@@ -237,7 +269,7 @@ class Windows:
             return self._declared
         digest = sha256()
         for values in self._frames:
-            digest.update(np.ascontiguousarray(values).data)
+            digest.update(np.ascontiguousarray(values).data if isinstance(values, np.ndarray) else str(values.about).encode())
         if self.static is not None:
             digest.update(self.static.numpy().tobytes())
         for frame in self.forcings():
@@ -247,6 +279,16 @@ class Windows:
     def beside(self, suffix: str) -> Path | None:
         """Where something derived from these values may be kept: beside the cache, or nowhere for data in memory."""
         return None if self._home is None else self._home[0] / f"{self._home[1]}-{suffix}"
+
+
+def streamed(part: xr.Dataset, change: Change | None) -> tuple[Stored, Flags]:
+    """A part whose frames are read when they are asked for, and which are said to be missing. Raises ValueError for a change."""
+    if change is not None:
+        raise ValueError("data that are streamed are read as they are; coarsen them once (`surrogates data convert`), or leave stream out")
+    check_dims(part, "the Dataset")
+    stored = Stored(part)
+    said = part["missing"].values.astype(bool) if "missing" in part.coords else np.zeros(stored.shape[1], bool)
+    return stored, np.broadcast_to(said, stored.shape[:2])
 
 
 def _columns(part: xr.Dataset) -> Float[Tensor, "B P"]:
@@ -260,5 +302,5 @@ def _pieces(values: npt.NDArray[np.float32], start: int, stop: int, step: int) -
     count = len(range(start, stop, step))
     at_once = max(2, LONGEST // max(1, values[:1].nbytes))
     for first in range(0, count - 1, at_once - 1):
-        frames = values[start + first * step : stop : step][:at_once]
+        frames = values[start + first * step : min(stop, start + (first + at_once) * step) : step]
         yield torch.from_numpy(np.ascontiguousarray(frames))

@@ -24,7 +24,7 @@ from torch import nn
 from surrogates.constraints import InOrder
 from surrogates.contracts import Constraint
 from surrogates.data.module import DataModule
-from surrogates.domains import Box
+from surrogates.domains import Box, Mesh
 from surrogates.domains.layout import same
 from surrogates.errors import nearest
 from surrogates.fields import Fields
@@ -86,10 +86,11 @@ def fresh(
         soft=tuple(law(data.fields) for law in soft),
         static=beside["static"],
         forcings=beside["forcings"],
+        scaling=data.scaling,
     )
     if surrogate.known is not None:
         windows = data.windows("train")
-        surrogate.known.fit([] if windows.static is None else [windows.static], windows.forcings())
+        surrogate.known.fit(windows.statics(), windows.forcings())
     surrogate.normaliser.load_state_dict(data.normaliser.state_dict())
     mean, std = data.parameter_statistics
     index = [data.parameter_names.index(n) for n in names]
@@ -132,6 +133,7 @@ def refined(
         soft=tuple(law(data.fields) for law in soft),
         static=first.static,
         forcings=first.forcings,
+        scaling=first.normaliser.scaling,
     )
     if surrogate.known is not None and first.known is not None:
         surrogate.known.load_state_dict(first.known.state_dict())
@@ -178,7 +180,7 @@ def check_fit(saved: Surrogate, data: DataModule, bundle: int, where: str) -> No
     trained: Any = saved.domain
     if isinstance(trained, Box):
         trained = trained.with_shape(data.domain.shape) if len(data.domain.shape) == trained.dim else trained
-    if not same(trained, data.domain):
+    if not same(trained, data.domain) and not isinstance(trained, Mesh):
         raise ValueError(f"{where} was trained on {saved.domain} but the data lie on {data.domain}; train another guess")
 
 

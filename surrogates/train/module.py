@@ -14,8 +14,10 @@ from torch import Tensor, nn
 
 from surrogates.data.module import DataModule
 from surrogates.data.windows import Batch
-from surrogates.noise import AtStep, SeededNoise, splitmix
+from surrogates.domains import Mesh
+from surrogates.noise import AtStep, noise_on, splitmix
 from surrogates.saved import WEIGHTS
+from surrogates.surrogate import wet
 from surrogates.target import Target
 from surrogates.train.build import HeadFactory, OperatorFactory, RefinerFactory, fresh, refined
 from surrogates.train.guesses import cross_fitted
@@ -108,7 +110,7 @@ class Training(LightningModule):
 
     def loss(self, batch: Batch, step: int) -> Tensor:
         """The mean loss of a batch under the noise of a training step."""
-        noise = SeededNoise(splitmix(self.seed, step), batch.windows.tolist(), [0] * len(batch))
+        noise = noise_on(batch.conditions.domain, splitmix(self.seed, step), batch.windows.tolist(), [0] * len(batch))
         guess = self.guess(batch)
         return self.strategy(self.surrogate, batch.past, batch.future, batch.conditions, noise, step, guess).mean()
 
@@ -162,8 +164,10 @@ class Training(LightningModule):
             future = batch.future[:, : surrogate.bundle]
             _, _, guess = surrogate.prepare(batch.past, batch.conditions, self.guess(batch))
             truth = surrogate.target.encode(future, batch.past[:, -1], surrogate.normaliser)
-            residuals.append(truth if guess is None else truth - guess)
-        fit(torch.cat(residuals))
+            residual = wet(truth if guess is None else truth - guess, batch.conditions.domain)
+            # Meshes have different numbers of nodes: one long row of all
+            residuals.append(residual.transpose(0, 1).flatten(1)[None] if isinstance(surrogate.domain, Mesh) else residual)
+        fit(torch.cat(residuals, -1 if isinstance(surrogate.domain, Mesh) else 0))
 
     # -- validation --------------------------------------------------------------------------------------------
 
@@ -173,7 +177,7 @@ class Training(LightningModule):
         forecasts = getattr(self.strategy, "forecasts", True)
         total, count = 0.0, 0
         for batch in self.data.val_dataloader():
-            noise = SeededNoise(splitmix(self.seed, VALIDATION), batch.windows.tolist(), [0] * len(batch))
+            noise = noise_on(batch.conditions.domain, splitmix(self.seed, VALIDATION), batch.windows.tolist(), [0] * len(batch))
             moved = batch.to(self.device)
             first = moved.future[:, : self.surrogate.bundle]
             if forecasts:
@@ -182,7 +186,7 @@ class Training(LightningModule):
                 loss = self.strategy(self.surrogate, moved.past, first, moved.conditions, noise, self.global_step)
             total += float(loss.double().sum())
             count += len(batch)
-        rollouts = self.rollouts.scores(self.surrogate, self.data.truth("valid")) if forecasts else {}
+        rollouts = self.rollouts.scores(self.surrogate, self.data.truths("valid")) if forecasts else {}
         return {"loss": total / count, **rollouts}
 
 

@@ -118,23 +118,30 @@ def fingerprint(training: Training, steps: int, settings: Settings) -> dict[str,
     """What makes this run the same run."""
     data = training.data
     windows = {n: getattr(data, n) for n in ("history", "bundle", "batch_size", "seed", "stride", "subsample", "fold")}
+    windows |= {} if data.max_nodes is None else {"max_nodes": data.max_nodes}
     return {
-        "model": describe(training.surrogate),
+        "model": _plain(describe(training.surrogate)),
         "guess": training.origins,
         "strategy": describe(training.strategy),
         "optimiser": asdict(training.optimiser),
         "rollouts": asdict(training.rollouts),
-        "data": {**windows, "checksum": data.checksum},
+        "data": {**windows, **data.settings, "checksum": data.checksum},
         "seed": training.seed,
         "steps": steps,
         "precision": settings.precision,
     }
 
 
+def _plain(model: dict[str, Any]) -> dict[str, Any]:
+    """Without a scaling that is none, so that runs begun before there were any go on."""
+    arguments = {k: v for k, v in model["arguments"].items() if k != "scaling" or v is not None}
+    return {**model, "arguments": arguments}
+
+
 def provenance(training: Training, steps: int, log: Log) -> dict[str, Any]:
     """Where a surrogate comes from: data, recipe, seed, commit, and the scores it ended with."""
     data = training.data
-    attrs = data.truth("train").attrs
+    attrs = data.truths("train")[0].attrs
     known = {
         "dataset": attrs.get("dataset") or "in memory",
         "size": attrs.get("size"),

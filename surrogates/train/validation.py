@@ -6,6 +6,7 @@ spread-skill ratio with the means taken before the root (see `surrogates.metrics
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -101,13 +102,24 @@ class Rollouts:
         if not self.leads or min(self.trajectories, self.members, *self.leads) < 1:
             raise ValueError(f"trajectories, members and leads must be at least 1, and at least one lead: {self}")
 
-    def scores(self, surrogate: Surrogate, truth: xr.Dataset) -> dict[str, float]:
-        """One number a metric and lead, named as nrmse_5."""
+    def scores(self, surrogate: Surrogate, truth: xr.Dataset | Sequence[xr.Dataset]) -> dict[str, float]:
+        """One number a metric and lead, named as nrmse_5: means over the first trajectories, of one part after the other where there are
+        several (they differ in mesh or length), of those that are long enough."""
+        parts = [truth] if isinstance(truth, xr.Dataset) else truth
+        left, sums = self.trajectories, dict[str, list[tuple[float, int]]]()
+        for part in parts:
+            count = min(left, part.sizes.get(TRAJECTORY, 1))
+            left -= count
+            for name, value in (self._of_part(surrogate, part, count) if count else {}).items():
+                sums.setdefault(name, []).append((value, count))
+        return {name: sum(v * n for v, n in found) / sum(n for _, n in found) for name, found in sums.items()}
+
+    def _of_part(self, surrogate: Surrogate, truth: xr.Dataset, count: int) -> dict[str, float]:
         within = [lead for lead in self.leads if lead + surrogate.history <= truth.sizes[TIME]]
         if not within:
             return {}
         frames = max(within)
-        rows = trial(truth, surrogate, frames, 1, self.trajectories)
+        rows = trial(truth, surrogate, frames, 1, count)
         members = ensemble(surrogate, rows, frames, self.members, seed=0).cpu()
         curves = score_curves(members, rows, surrogate)
         return {f"{name}_{lead}": float(curve[lead - 1]) for lead in within for name, curve in curves.items()}
