@@ -17,7 +17,7 @@ from surrogates import catalog
 from surrogates.data.distribution import Distribution
 from surrogates.data.layout import MEMBERS
 from surrogates.data.parse import load_yaml, merge, parse
-from surrogates.data.sections import BurnIn, Check, Frames, Globe, Interval, Members, Solver, Space, Split, one_of, positive
+from surrogates.data.sections import BurnIn, Check, Frames, Globe, Interval, Layer, Members, Solver, Space, Split, one_of, positive
 from surrogates.domains import Box, Sphere
 from surrogates.errors import nearest
 from surrogates.noise import splitmix
@@ -31,13 +31,14 @@ MAY_VANISH = ("drag", "forcing", "rotation", "damping")
 class Recipe:
     """A data set of one size. `group` trajectories are advanced together: the last bit depends on it, so it is part of the recipe.
 
-    `initial` holds the arguments of the equation's random initial states, such as their `peak` wavenumber and `rms`.
+    `initial` holds the arguments of the equation's random initial states, such as their `peak` wavenumber and `rms`; `options` those
+    of the solver that are no coefficients, such as a filter.
     """
 
     name: str
     equation: str
     parameters: Mapping[str, Distribution]
-    domain: Space | Globe | Interval
+    domain: Space | Globe | Interval | Layer
     solver: Solver
     frames: Frames
     splits: Mapping[str, Split]
@@ -45,6 +46,7 @@ class Recipe:
     burn_in: BurnIn | None = None
     members: Members | None = None
     initial: Mapping[str, float] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 0
     group: int = 4
     size: str = "full"
@@ -109,6 +111,12 @@ class Recipe:
         splits = {s: self.splits[s].trajectories for s in SPLITS if s in self.splits}
         return splits if self.members is None else {**splits, MEMBERS: self.members.trajectories}
 
+    @property
+    def summary(self) -> dict[str, str]:
+        """What a list of data sets shows."""
+        grid = " x ".join(map(str, self.frames.resolution))
+        return {"equation": self.equation, "frames": str(self.frames.count), "grid": grid}
+
     def members_of(self, split: str) -> int:
         """How often each initial state is gone on from: once, but for the members."""
         return self.members.count if self.members is not None and split == MEMBERS else 1
@@ -145,7 +153,7 @@ class Recipe:
 
     def to_json(self) -> dict[str, Any]:
         """What a file keeps, and is known by: a section that most recipes lack is left out, so that their files are still theirs."""
-        return {k: v for k, v in asdict(self).items() if k != "members" or v is not None}
+        return {k: v for k, v in asdict(self).items() if k not in ("members", "options") or v}
 
     @classmethod
     def from_json(cls, entry: Mapping[str, Any], file: str = "recipe") -> Recipe:
@@ -179,7 +187,8 @@ def load_recipe(name_or_path: str | Path, size: str | None = None) -> Recipe:
     return every[size]
 
 
-def sizes_of(name: str) -> list[str]:
-    """The sizes that a named recipe declares."""
-    sizes = load_yaml(catalog.find("datasets", name)).get("sizes") or {}
+def sizes_of(name_or_path: str | Path) -> list[str]:
+    """The sizes that a recipe declares, of an equation known by name or the path of a `recipe.yaml`."""
+    path = Path(name_or_path)
+    sizes = load_yaml(path if path.suffix in (".yaml", ".yml") else catalog.find("datasets", str(name_or_path))).get("sizes") or {}
     return [s for s in SIZES if s == "full" or s in sizes]

@@ -9,21 +9,21 @@ from typing import Any, ClassVar
 from surrogates.data.distribution import Distribution
 from surrogates.data.parse import parse
 from surrogates.domains import Box, Sphere
-from surrogates.domains.box import WALL
+from surrogates.domains.box import AXES, PERIODIC, WALL
 from surrogates.domains.sphere import CELLS, GAUSS, GRIDS
 from surrogates.errors import nearest
 
 
 @dataclass(frozen=True)
 class Space:
-    """A periodic box [0, length) on each axis; with `radius` a `Globe` instead, with `lower` and `upper` an `Interval`."""
+    """A periodic box [0, length) on each axis; with `walls` a `Layer` instead, with `radius` a `Globe`, with `upper` an `Interval`."""
 
     lengths: tuple[float, ...]
     units: str = "1"
 
     @classmethod
     def read(cls, entry: Any) -> Any:
-        for key, kind in (("radius", Globe), ("upper", Interval)):
+        for key, kind in (("radius", Globe), ("upper", Interval), ("walls", Layer)):
             if isinstance(entry, Mapping) and key in entry:
                 return parse(kind, entry, kind.__name__.lower())
         return NotImplemented
@@ -79,6 +79,34 @@ class Interval:
 
     def box(self, resolution: tuple[int, ...]) -> Box:
         return Box(resolution, (self.lower,), (self.upper,), (WALL,), units=self.units)
+
+    def solver(self, resolution: tuple[int, ...]) -> Box:
+        return self.box(resolution)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A box [0, length] on each axis, between walls on the axes that `walls` names ("y"), in equal cells; periodic on the others."""
+
+    lengths: tuple[float, ...]
+    walls: tuple[str, ...]
+    units: str = "1"
+
+    def __post_init__(self) -> None:
+        for axis in self.walls:
+            one_of("walls", axis, AXES[: self.dim])
+
+    @property
+    def axes(self) -> str:
+        return f"domain.lengths {list(self.lengths)}"
+
+    @property
+    def dim(self) -> int:
+        return len(self.lengths)
+
+    def box(self, resolution: tuple[int, ...]) -> Box:
+        kinds = tuple(WALL if axis in self.walls else PERIODIC for axis in AXES[: self.dim])
+        return Box(resolution, (0.0,) * self.dim, self.lengths, kinds, units=self.units)
 
     def solver(self, resolution: tuple[int, ...]) -> Box:
         return self.box(resolution)

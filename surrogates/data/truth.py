@@ -53,10 +53,14 @@ EQUATIONS: dict[str, Callable[..., Truth]] = {
     "barotropic_jet": pde.BarotropicJet,
     "porous_medium": pde.PorousMedium,
     "stefan": pde.Stefan,
+    "isotropic_turbulence": pde.IsotropicTurbulence,
+    "filtered_turbulence": pde.FilteredTurbulence,
+    "rayleigh_benard": pde.RayleighBenard,
 }
 SCHEMES = {"etdrk2": pde.etdrk2, "etdrk4": pde.etdrk4}
 STAGES = {"etdrk2": 2, "etdrk4": 4}
 BURN_IN, SETTLE, FRAMES = 1, 2, 3  # each stage has noise of its own, so that no frame is driven by what made its initial state
+CHOSEN = ("resolution", "max_dt", "dtype", "scheme")  # arguments of a solver that other keys of a recipe decide
 CONDITIONS = "conditions"  # the argument of initial states that depend on parameters
 CHUNKS = 40  # at most so many calls of the solver in a burn-in: enough for a progress bar, and for stopping
 
@@ -65,14 +69,19 @@ Tick = Callable[[float], None]
 
 
 def solver_of(recipe: Recipe, settings: Solver) -> Truth:
-    """The solver of the recipe's equation. Raises ValueError for an unknown equation, or for parameters that it does not have."""
+    """The solver of the recipe's equation. Raises ValueError for an unknown equation, or parameters or options that it does not have."""
     if recipe.equation not in EQUATIONS:
         raise ValueError(
             f"equation {recipe.equation!r} is unknown; the equations are {list(EQUATIONS)}{nearest(recipe.equation, EQUATIONS)}"
         )
     made = EQUATIONS[recipe.equation]
-    scheme = {"scheme": SCHEMES[settings.scheme]} if "scheme" in inspect.signature(made).parameters else {}
-    solver = made(settings.resolution, max_dt=settings.dt, dtype=settings.dtype, **scheme)
+    takes = inspect.signature(made).parameters
+    scheme = {"scheme": SCHEMES[settings.scheme]} if "scheme" in takes else {}
+    for name in recipe.options:
+        if name not in takes or name in CHOSEN:
+            free = [n for n in takes if n not in CHOSEN]
+            raise ValueError(f"{recipe.equation} has no option {name!r}; it has {free}{nearest(name, free)}")
+    solver = made(settings.resolution, max_dt=settings.dt, dtype=settings.dtype, **scheme, **recipe.options)
     for name in recipe.parameters:
         if name not in solver.constants:
             raise ValueError(

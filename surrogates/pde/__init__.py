@@ -5,6 +5,7 @@ from surrogates.pde.baselines import Climatology, Persistence
 from surrogates.pde.burgers import Burgers
 from surrogates.pde.crank_nicolson import rk4_crank_nicolson
 from surrogates.pde.etd import etdrk2, etdrk4
+from surrogates.pde.filtered_turbulence import FilteredTurbulence
 from surrogates.pde.forced_burgers import ForcedBurgers
 from surrogates.pde.kdv import KdV
 from surrogates.pde.kolmogorov import Kolmogorov
@@ -12,21 +13,26 @@ from surrogates.pde.kuramoto_sivashinsky import KuramotoSivashinsky
 from surrogates.pde.lyapunov import lyapunov_exponent, turnover_time
 from surrogates.pde.passive_scalar import PassiveScalar
 from surrogates.pde.porous_medium import PorousMedium
+from surrogates.pde.rayleigh_benard import RayleighBenard
 from surrogates.pde.shallow_water import ShallowWater
 from surrogates.pde.spectral import Spectral
 from surrogates.pde.stefan import Stefan
+from surrogates.pde.turbulence import IsotropicTurbulence
 
 __all__ = [
     "BarotropicJet",
     "Burgers",
     "Climatology",
+    "FilteredTurbulence",
     "ForcedBurgers",
+    "IsotropicTurbulence",
     "KdV",
     "Kolmogorov",
     "KuramotoSivashinsky",
     "PassiveScalar",
     "Persistence",
     "PorousMedium",
+    "RayleighBenard",
     "ShallowWater",
     "Spectral",
     "Stefan",
