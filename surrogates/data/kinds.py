@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from surrogates import catalog
 from surrogates.data import generate
@@ -21,6 +21,7 @@ from surrogates.errors import nearest
 KINDS = {"cases": "surrogates.data.cases", "observations": "surrogates.data.observed"}
 
 
+@runtime_checkable
 class Made(Protocol):
     """What every recipe tells: `counts` are the trajectories of each split, `summary` has "equation", "frames" and "grid"."""
 
