@@ -217,8 +217,8 @@ def _check_floor(u: Tensor, warps: Sequence[tuple[slice, object]], measure: Tens
             values = u[:, c] if measure is None else u[:, c][:, measure > 0]
             if bool((values <= floor).any()):
                 raise ValueError(
-                    f"channel {channels[c]!r} goes down to {float(values.min()):.4g} in the training split, but {transform} takes values above "
-                    f"{floor:g}; choose SignedPower or Asinh, or another constant"
+                    f"channel {channels[c]!r} goes down to {float(values.min()):.4g} in the training split, but {transform} takes values "
+                    f"above {floor:g}; choose SignedPower or Asinh, or another constant"
                 )
 
 

@@ -2,9 +2,9 @@
 
     data:
       normalise:
-        by: level                                         channel (each by itself), level (components of a vector together), field (levels too)
+        by: level                   channel (each by itself), level (components of a vector together), field (levels too)
         transforms: {precipitation: {class: Log, eps: 1.0e-4}}
-        regions: land_mask                                a static field of whole numbers: statistics of each region of its own
+        regions: land_mask          a static field of whole numbers: statistics of each region of its own
 
 A vector whose components share statistics keeps its direction when normalised.
 """

@@ -100,6 +100,7 @@ def cache_home(folder: Path) -> Path:
     if os.access(base, os.W_OK) and not (folder.is_dir() and foreign(folder)):
         return base / "cache"
     place = folder if foreign(folder) else base
+    place = folder if foreign(folder) else base
     return catalog.data_root() / "cache" / hashlib.sha256(str(place.resolve()).encode()).hexdigest()[:16]
 
 

@@ -3,12 +3,12 @@
     means       U_J = sum_{i in J} m_i u_i / sum_{i in J} m_i        m the measure: widths of cells, areas on a sphere, wet cells alone
     spectral    the Fourier modes, or spherical harmonics, that the coarse grid holds
 
-Means. On walled axes coarse cells are the unions of fine ones, stretched or not. A periodic point x_i stands for the cell about it, so the
-coarse box begins (n - 1)/2 cells later: it is the same circle, sampled elsewhere. On a sphere cells join along both axes, a `cells` grid to
-one of the same kind; a grid with poles has half cells there, which do not join. Of a Masked box a block is wet where at least half of its
-cells are, and its value is the mean over these: the integral is kept but for the coasts. Missing (NaN) in a wet cell makes the block so.
+Means. On walled axes, and on a part of a sphere, coarse cells are the unions of fine ones, stretched or not. A periodic point x_i stands
+for the cell about it, so the coarse box begins (n - 1)/2 cells later: it is the same circle, sampled elsewhere. On a sphere the areas of a
+`cells` grid join; a grid with poles has half cells there, which do not. Of a Masked box a block is wet where at least half of its area is,
+and its value is the mean over the wet cells: the integral is kept but for the coasts. NaN in a wet cell makes the block missing.
 
-Spectral needs periodic axes, where points stay points, or a sphere, where it is for scalars: components of a vector have a jump at the poles.
+Spectral needs periodic axes, where points stay points, or a sphere, and scalars there: components of a vector jump at the poles.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import xarray as xr
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from surrogates.domains import Box, Masked, Mesh, Sphere, layout
+from surrogates.domains import Box, Masked, Mesh, Patch, Sphere, layout
 from surrogates.domains.box import PERIODIC
 from surrogates.domains.harmonics import analyse, banded, dense, synthesise, transform
 from surrogates.domains.layout import AnyDomain
@@ -94,8 +94,10 @@ class Coarse:
                 raise ValueError(f"the areas of a {fine.grid!r} grid do not join into those of a coarser one; write by: {SPECTRAL}")
             return replace(fine, shape=shape, west=fine.west + (n - 1) / 2 * 360 / fine.shape[1])
         if isinstance(fine, Masked):
-            return Masked(_box(fine.box, n), _wet(fine, n))
-        return _box(fine, n)
+            grid = self.domain(fine.box)
+            assert isinstance(grid, Box | Patch | Sphere)
+            return Masked(grid, _wet(fine, n))
+        return replace(fine, shape=shape) if isinstance(fine, Patch) else _box(fine, n)
 
     def values(self, u: Float[Tensor, "B C *X"], fine: AnyDomain, *, vector: bool = False) -> Float[Tensor, "B C *Y"]:
         """Fields on the coarse domain, in their own type; `vector` says that these are components of vectors."""

@@ -9,6 +9,7 @@ from torch import Tensor
 from surrogates.contracts import Domain
 from surrogates.domains import Box, Masked, Patch
 from surrogates.domains.box import PERIODIC
+from surrogates.domains.crop import Crop
 from surrogates.domains.mesh import Mesh
 
 
@@ -23,6 +24,13 @@ def check_fields(name: str, x: Tensor, domain: Domain, embedding: Tensor | None,
     if given != size or (embedding is not None and len(embedding) != rows):
         got = "none" if embedding is None else f"one of shape {tuple(embedding.shape)}"
         raise ValueError(f"this {name} takes an embedding of shape {(rows, size)} (batch, embedding), got {got}")
+
+
+def around(domain: Domain) -> Domain:
+    """The grid that networks see: of a piece all of it, of a Masked one dry cells too, of a Patch its points in degrees."""
+    grid = domain.grid if isinstance(domain, Crop) else domain
+    grid = grid.box if isinstance(grid, Masked) else grid
+    return grid.flat if isinstance(grid, Patch) else grid
 
 
 def check_box(
@@ -41,8 +49,7 @@ def check_box(
 
     Raises TypeError for another geometry, ValueError for what does not fit, each saying what would.
     """
-    grid = domain.box if isinstance(domain, Masked) else domain
-    domain = grid.flat if isinstance(grid, Patch) else grid
+    domain = around(domain)
     if not isinstance(domain, Box):
         raise TypeError(f"{name} works on a regular Box, got a {type(domain).__name__}; choose an operator for that geometry")
     if domain.dim != dim:
@@ -65,8 +72,9 @@ def check_mesh(name: str, x: Tensor, domain: Domain, embedding: Tensor | None, *
 
 def check_input(name: str, x: Tensor, domain: Domain, embedding: Tensor | None, *, channels: int, size: int, modes: tuple[int, ...]) -> Box:
     """`check_box` of a Fourier operator, whose modes the grid must hold: all signs, but from 0 on the last axis."""
-    if isinstance(domain, Box | Masked | Patch) and domain.dim != len(modes):
-        raise ValueError(f"modes {modes} are for {len(modes)} dimensions but the box {domain.shape} has {domain.dim}")
+    grid = around(domain)
+    if isinstance(grid, Box) and grid.dim != len(modes):
+        raise ValueError(f"modes {modes} are for {len(modes)} dimensions but the box {grid.shape} has {grid.dim}")
     box = check_box(name, x, domain, embedding, channels=channels, size=size, dim=len(modes))
     for axis, (n, m) in enumerate(zip(box.shape, modes, strict=True)):
         held = n // 2 + 1 if axis == box.dim - 1 else n
