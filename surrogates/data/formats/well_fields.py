@@ -69,9 +69,9 @@ def fields_in(
             varies = [bool(v) for v in about.get("dim_varying", [True] * len(axes))]
             lead = (*(sizes[:1] if sampled else ()), *(sizes[1:] if timed else ()))
             held = (*lead, *(n for n, v in zip(shape, varies, strict=True) if v), *(len(axes),) * order)
-            if array.shape != held:
-                raise ValueError(f"{path}: field {name!r} has shape {array.shape} but the dimensions of the file say {held}")
             open_ = (*lead, *(n if v else 1 for n, v in zip(shape, varies, strict=True)), *(len(axes),) * order)
+            if array.shape not in (held, open_):  # the documentation drops an axis of no variation, the authors' loader wants it of size 1
+                raise ValueError(f"{path}: field {name!r} has shape {array.shape} but the dimensions of the file say {held}")
             values = _spread(lazy(array, path, len(lead)).reshape(open_), (*lead, *shape, *(len(axes),) * order))
             unit = given.unit(name, path, str(about.get("units", "1")))
             out.append(Stored(Field(_identifier(name), unit, labels), values, sampled, timed, order=order))

@@ -72,9 +72,9 @@ def rich(path: Path, count: int = 3, viscosity: float = 0.1, frames: int = T) ->
         t0, both = f["t0_fields"], [True, True]
         array(t0, "tracer", RNG.normal(size=(count, frames, X, Y)), packed=True, dim_varying=both, units="kg m-3")
         array(t0, "terrain", RNG.normal(size=(X, Y)), sample_varying=False, time_varying=False, dim_varying=both)
-        array(t0, "speed of sound", RNG.normal(size=(count, X)), time_varying=False, dim_varying=[True, False])
-        array(t0, "sun", RNG.normal(size=(frames, Y)), sample_varying=False, dim_varying=[False, True])
-        array(t0, "column", RNG.normal(size=(count, frames, X)), dim_varying=[True, False])
+        array(t0, "speed of sound", RNG.normal(size=(count, X, 1)), time_varying=False, dim_varying=[True, False])
+        array(t0, "sun", RNG.normal(size=(frames, 1, Y)), sample_varying=False, dim_varying=[False, True])
+        array(t0, "column", RNG.normal(size=(count, frames, X, 1)), dim_varying=[True, False])
         array(f["t1_fields"], "velocity", RNG.normal(size=(count, frames, X, Y, 2)), dim_varying=both)
         array(f["t1_fields"], "drift", RNG.normal(size=(X, Y, 2)), packed=True, sample_varying=False, time_varying=False, dim_varying=both)
         q = RNG.normal(size=(count, frames, X, Y, 2, 2))
@@ -121,6 +121,19 @@ def test_what_is_state_static_or_a_forcing(tmp_path: Path) -> None:
     assert part["sun"].dims == ("time", "x", "y") and part["pump"].dims == ("time",) and part["inflow"].dims == ("trajectory", "time")
     assert static_of(part).shape == (3, 6, X, Y) and from_xarray(part).shape == (3, T, 8, X, Y)
     assert part.attrs["dt"] == 0.5
+
+
+def test_an_axis_of_no_variation_may_be_dropped_or_of_size_one(tmp_path: Path) -> None:
+    """The documentation drops it, the authors' loader needs it."""
+    path = rich(tmp_path / "rich.hdf5")
+    before = open_dataset(path).load()
+    with h5py.File(path, "r+") as f:
+        for name in ("speed of sound", "sun", "column"):
+            values, about = f["t0_fields"][name][:], dict(f["t0_fields"][name].attrs)
+            del f["t0_fields"][name]
+            f["t0_fields"][name] = values.squeeze(next(n for n, size in enumerate(values.shape) if size == 1))
+            f["t0_fields"][name].attrs.update(about)
+    assert before.identical(open_dataset(path))
 
 
 def test_boundary_conditions_of_all_kinds_are_kept(tmp_path: Path) -> None:
