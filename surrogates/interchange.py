@@ -29,6 +29,8 @@ from surrogates.fields import Field, Fields
 
 TRAJECTORY, MEMBER, TIME, LEVEL, LEAD = "trajectory", "member", "time", "level", "lead_time"
 STATIC, FORCINGS = "static", "forcings"
+GAPS, NAN = "gaps", "NaN"
+"""The attribute by which a Dataset declares that NaN stands for what is missing (as observations do), and its value."""
 SINCE = " since "  # in the units of times that stand for dates
 
 

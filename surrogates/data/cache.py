@@ -27,7 +27,7 @@ import xarray as xr
 from surrogates import catalog
 from surrogates.data.files import files_of, foreign
 from surrogates.domains import Masked
-from surrogates.interchange import MEMBER, TIME, TRAJECTORY, domain_of, fields_of, from_xarray, trajectories_of
+from surrogates.interchange import GAPS, MEMBER, NAN, TIME, TRAJECTORY, domain_of, fields_of, from_xarray, trajectories_of
 
 Packed = npt.NDArray[np.float32]  # (B, T, C, *X)
 Missing = npt.NDArray[np.bool_]  # (B, T)
@@ -35,8 +35,6 @@ Change = Callable[[xr.Dataset], xr.Dataset]
 """What is done to every trajectory before it is packed, such as averaging onto a coarser grid."""
 BLOCK = 1 << 26
 """Bytes that are packed at once, or one frame where that is larger."""
-GAPS, NAN = "gaps", "NaN"
-"""The attribute by which a Dataset declares that NaN stands for what is missing, and its value."""
 
 
 def pack(dataset: xr.Dataset, label: str = "the Dataset", change: Change | None = None) -> tuple[Packed, Missing]:

@@ -46,7 +46,7 @@ from surrogates.data.hdf5 import (
 from surrogates.data.part import Part, checksum
 from surrogates.domains import Mesh
 from surrogates.fields import Fields
-from surrogates.interchange import FORCINGS, STATIC, domain_of, fields_of, parameters_of, time_attrs_of, times_of, trajectories_of
+from surrogates.interchange import FORCINGS, GAPS, STATIC, domain_of, fields_of, parameters_of, time_attrs_of, times_of, trajectories_of
 
 __all__ = ["FORMAT", "MEMBERS", "ORDERS", "OURS", "PART", "Known", "Part", "checksum", "create", "create_like", "order_of"]
 
@@ -107,6 +107,7 @@ def create_like(path: Path, dataset: xr.Dataset, *, name: str, attrs: Mapping[st
     if isinstance(domain, Mesh):
         raise ValueError(f"{path}: the Dataset lies on a mesh, and this layout holds grids; write it with surrogates.data.mesh_file")
     about = time_attrs_of(dataset)
+    gaps = {GAPS: str(dataset.attrs[GAPS])} if dataset.attrs.get(GAPS) else {}
     create(
         path,
         name=name,
@@ -115,7 +116,7 @@ def create_like(path: Path, dataset: xr.Dataset, *, name: str, attrs: Mapping[st
         times=times_of(dataset).tolist(),
         trajectories=trajectories_of(dataset),
         parameters={k: v.tolist() for k, v in parameters_of(dataset).items()},
-        attrs={"dt": float(dataset.attrs["dt"]), **attrs} if "dt" in dataset.attrs else attrs,
+        attrs={**({"dt": float(dataset.attrs["dt"])} if "dt" in dataset.attrs else {}), **gaps, **attrs},
         known=known_of(dataset),
         time_units=about.get("units", "1"),
         calendar=about.get("calendar", ""),

@@ -37,7 +37,7 @@ from surrogates.data.formats.given import Given
 from surrogates.data.parse import parse
 from surrogates.domains.box import PERIODIC
 from surrogates.domains.layout import AnyDomain
-from surrogates.interchange import LEVEL, MEMBER, TIME, TRAJECTORY, coordinates, declare, describe_attrs
+from surrogates.interchange import GAPS, LEVEL, MEMBER, NAN, TIME, TRAJECTORY, coordinates, declare, describe_attrs
 
 
 @dataclass(frozen=True)
@@ -152,5 +152,6 @@ def _part(
     count = data.sizes[TRAJECTORY]
     members = range(data.sizes[MEMBER]) if MEMBER in data.dims else None
     coords = coordinates(domain, times.tolist(), range(count), members, given.columns(count, path), about_time=about)
-    out = data.assign_coords(coords).assign_attrs({"dataset": given.name or path.stem, "dt": dt, **describe_attrs(of.state, domain)})
+    said = {"dataset": given.name or path.stem, "dt": dt, GAPS: NAN}  # what CF files lack is missing, and reads as NaN
+    out = data.assign_coords(coords).assign_attrs({**said, **describe_attrs(of.state, domain)})
     return declare(out, static=of.static if of.static.count else None, forcings=of.forcings if of.forcings.count else None)
