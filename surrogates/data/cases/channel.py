@@ -7,7 +7,7 @@
           +---------------------------------+ length x height
 
     inflow    u(y) = 6 speed y (height - y) / height^2, of mean `speed`
-    viscosity nu = speed size / reynolds
+    viscosity nu = speed size1 / reynolds
 
 gmsh covers it with triangles (Frontal-Delaunay): of `near` x size at an obstacle, growing by `growth` m a metre away from it, at most
 `wake` x size behind it and `far` x height elsewhere; one cell deep. The flow starts at rest but for a uniform stream, and what comes
@@ -54,7 +54,7 @@ scheme = flow.SCHEMES
 fields = {"U": Field("velocity", "m s-1", ("x", "y")), "p": Field("pressure", "m2 s-2", long_name="pressure over density")}
 statics = (AREA, DISTANCE)
 parameters: dict[str, float | None] = {
-    "reynolds": None, "speed": 1.0, "x": 0.2, "y": 0.2, "size": 0.1, "aspect": 1.0, "corners": 0.0, "angle": 0.0,
+    "reynolds": None, "speed": 1.0, "x1": 0.2, "y1": 0.2, "size1": 0.1, "aspect": 1.0, "corners": 0.0, "angle": 0.0,
     "x2": 0.0, "y2": 0.0, "size2": 0.0,
 }  # fmt: skip
 mesh: dict[str, float | None] = {
@@ -69,7 +69,7 @@ def grid(meshing: Values) -> str:
 def obstacles(values: Values) -> list[Obstacle]:
     """The one, or the two of one form."""
     aspect, corners, angle = values["aspect"], int(values["corners"]), values["angle"]
-    first = Obstacle(values["x"], values["y"], values["size"], aspect, corners, angle)
+    first = Obstacle(values["x1"], values["y1"], values["size1"], aspect, corners, angle)
     return [first, Obstacle(values["x2"], values["y2"], values["size2"], aspect, corners, angle)] if values["size2"] else [first]
 
 
@@ -94,7 +94,7 @@ def refusal(values: Values, meshing: Values) -> str:
 def complete(values: Values) -> dict[str, float]:
     """With the viscosity, and zeros for an obstacle that is not there."""
     none = {} if values["size2"] else dict.fromkeys(SECOND, 0.0)
-    return {**values, **none, "viscosity": values["speed"] * values["size"] / values["reynolds"]}
+    return {**values, **none, "viscosity": values["speed"] * values["size1"] / values["reynolds"]}
 
 
 def build(case: Path, values: Values, meshing: Values, frames: Frames, solver: Solver) -> None:
@@ -121,7 +121,7 @@ def write(case: Path, values: Values, meshing: Values, frames: Frames, solver: S
     field(case, "U", flow.VELOCITY, (speed, 0.0, 0.0), {"inlet": inlet, "outlet": outlet, **rigid, **sides})
     still = {name: flow.FLAT for name in ("inlet", *rigid)}
     field(case, "p", flow.PRESSURE, 0.0, {"outlet": {"type": "fixedValue", "value": ["uniform", 0.0]}, **still, **sides})
-    first = 0.1 * solver.courant * meshing["near"] * values["size"] / (PEAK * speed)
+    first = 0.1 * solver.courant * meshing["near"] * values["size1"] / (PEAK * speed)
     measured = {f"force_{n}": flow.forces(n) for n in names} | {f"flow_{n}": flow.flow(n) for n in ("inlet", "outlet")}
     clock = flow.Clock(frames.end, frames.step, min(first, frames.step))
     flow.numerics(case, clock, measured, viscosity=values["viscosity"], courant=solver.courant, correctors=solver.correctors)
@@ -218,7 +218,7 @@ def report(case: Path, values: Values, frames: Frames) -> tuple[dict[str, float]
     if not balance < BALANCE:
         raise ValueError(f"a share of {balance:.1e} of what flows in does not flow out, and {BALANCE:g} is allowed; lower solver.courant")
     times, force = times[kept], force[kept]
-    size, speed = values["size"], values["speed"]
+    size, speed = values["size1"], values["speed"]
     drag, lift = (2 * force[:, 0].sum(1) / (speed**2 * size)).T
     numbers = {
         "mass_defect": balance,

@@ -38,6 +38,8 @@ def tokens(value: Any) -> str:
         return " ".join(map(tokens, value))
     if isinstance(value, tuple):
         return f"({' '.join(map(tokens, value))})"
+    if isinstance(value, Mapping):
+        return f"{{ {' '.join(f'{tokens(k)} {tokens(v)};' for k, v in value.items())} }}"
     return number(value)
 
 

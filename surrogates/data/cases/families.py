@@ -19,7 +19,7 @@ from surrogates.fields import Field
 if TYPE_CHECKING:
     from surrogates.data.cases.recipe import Frames, Solver
 
-FAMILIES = ("channel",)
+FAMILIES = ("channel", "cavity", "dam")
 Values = Mapping[str, float]
 
 
