@@ -6,8 +6,9 @@
     cos(zenith)  = sin(phi) sin(delta) + cos(phi) cos(delta) cos(H)
     S            = S0/r^2 max(cos(zenith), 0)
 
-Over an interval of time the mean of S is exact for the declination and distance at its middle: with a = sin phi sin delta and
-b = cos phi cos delta, sunset at cos(H0) = -a/b, the integral of max(a + b cos h, 0) from -pi to H is a (c + H0) + b (sin c + sin H0), c = H cut to [-H0, H0].
+Over an interval of time the mean of S is exact for the declination and distance at its middle. With a = sin(phi) sin(delta), b = cos(phi)
+cos(delta) and sunset at cos(H0) = -a/b, the integral of max(a + b cos h, 0) from -pi to H is a (c + H0) + b (sin c + sin H0), where c is
+H cut to [-H0, H0].
 
 Over a day that is the mean (S0/(pi r^2)) (H0 sin phi sin delta + cos phi cos delta sin H0); over the sphere, at any moment, S0/(4 r^2).
 

@@ -70,7 +70,9 @@ def _file(path: Path) -> xr.Dataset:
         if magic[:3] == b"CDF":
             for name, v in data.variables.items():
                 checks.held(v.shape, np.dtype(v.encoding.get("dtype", v.dtype)), path.stat().st_size, f"{path}: {name}")
-    except (OSError, RuntimeError, KeyError, TypeError, IndexError, AttributeError, MemoryError, OverflowError) as error:
+    except (OSError, RuntimeError, LookupError, TypeError, ValueError, AttributeError, MemoryError, OverflowError) as error:
+        if str(error).startswith(str(path)):
+            raise
         raise ValueError(f"{path} is not a sound NetCDF file ({error or type(error).__name__}); copy or download it again") from error
     return data
 
@@ -83,9 +85,11 @@ def _store(where: Path | str) -> xr.Dataset:
         for name, array in group.arrays():
             _check_array(array, f"{where}: {name}")
         data = xr.open_dataset(str(where), engine="zarr", chunks=None, cache=False, **_DECODE)
-    except (OSError, RuntimeError, KeyError, TypeError, json.JSONDecodeError, zarr.errors.BaseZarrError) as error:
+    except (OSError, RuntimeError, LookupError, TypeError, ValueError, AttributeError, zarr.errors.BaseZarrError) as error:
+        if str(error).startswith(str(where)):
+            raise
         raise ValueError(f"{where} is not a sound Zarr store ({error or type(error).__name__}); copy it again") from error
-    return data
+    return data[sorted(map(str, data.data_vars))]  # a store has no order
 
 
 _DECODE: dict[str, Any] = {"decode_times": False, "decode_timedelta": False, "mask_and_scale": True, "decode_coords": "all"}
