@@ -75,7 +75,7 @@ def _case(case: Path, n: int, root: Path, given: Given) -> xr.Dataset:
     parameters = {k: [v] for k, v in numbers.items() if k not in NO_PARAMETERS}
     times = [(given.time or 0.0) + i * dt for i in range(frames)]
     turned = {name: u.transpose(0, 2, 1)[None] for name, u in arrays.items()}
-    return part(turned, of, domain, given=said, times=times, name=root.name, parameters=parameters, first=n)
+    return part(turned, of, domain, given=said, times=times, name=root.name, parameters=parameters, dt=dt, first=n)
 
 
 def domain_of(numbers: Mapping[str, float], shape: tuple[int, int], case: Path, given: Given) -> Box | Masked:

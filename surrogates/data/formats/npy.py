@@ -79,4 +79,4 @@ def _part(arrays: dict[str, NDArray[Any]], path: Path, given: Given) -> xr.Datas
     dt = given.need(given.dt, "dt", path, "an array does not say the time between its frames")
     times = [(given.time or 0.0) + n * dt for n in range(shape[1])]
     of = fields_of(list(arrays), given, path, AXES[: domain.dim])
-    return part(arrays, of, domain, given=given, times=times, name=path.stem, attrs={"dt": dt})
+    return part(arrays, of, domain, given=given, times=times, name=path.stem, dt=dt)

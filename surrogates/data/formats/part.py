@@ -55,12 +55,14 @@ def part(
     times: Sequence[float] | NDArray[np.float64],
     name: str,
     parameters: Mapping[str, Sequence[float]] | None = None,
+    dt: float | None = None,
     first: int = 0,
     attrs: Mapping[str, Any] | None = None,
 ) -> xr.Dataset:
     """Arrays (trajectory, time, *axes) as a Dataset; `of` says the field of each, and `given.fields` the order within a vector.
 
-    `first` is the id of the first trajectory. Raises ValueError where shapes differ from each other or from the domain.
+    `dt` is the step where times are not exact multiples of it, `first` the id of the first trajectory. Raises ValueError where shapes
+    differ from each other or from the domain.
     """
     count = next(iter(arrays.values())).shape[0]
     want, axes = (count, len(times), *domain.shape), layout.axes(domain)
@@ -81,7 +83,7 @@ def part(
     unit = given.units.get("time", "1")
     for time in (TIME, "lead_time"):
         coords[time][2]["units"] = unit
-    step = float(times[1] - times[0]) if len(times) > 1 else 0.0
+    step = dt if dt is not None else float(times[1] - times[0]) if len(times) > 1 else 0.0
     return xr.Dataset(data, coords, {"dataset": given.name or name, "dt": step, **describe_attrs(fields, domain), **(attrs or {})})
 
 

@@ -30,7 +30,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from surrogates.data.formats import checks
+from surrogates.data.formats import checks, pdearena_sphere
 from surrogates.data.formats.given import Given
 from surrogates.data.formats.grid import neat
 from surrogates.data.formats.part import Lazy, fields_of, part
@@ -46,15 +46,17 @@ Numbers = NDArray[np.float64]
 
 
 def recognises(path: Path) -> bool:
-    """A file with a group train, valid or test of its arrays, or a folder of such files."""
+    """A file with a group train, valid or test of its arrays, a folder of such files, or one of shallow water."""
     try:
-        return any(True for file in _files(path)[:1] for _ in _groups(file))
+        return pdearena_sphere.recognises(path) or any(True for file in _files(path)[:1] for _ in _groups(file))
     except (OSError, ValueError):
         return False
 
 
 def read(path: Path, given: Given) -> dict[str, list[xr.Dataset]]:
     """Parts of every split, those of equal length and step together. Raises ValueError for files that hold something else."""
+    if pdearena_sphere.recognises(path):
+        return pdearena_sphere.read(path, given)
     out: dict[str, list[xr.Dataset]] = {}
     for file in _files(path):
         found = list(_groups(file))
@@ -120,7 +122,7 @@ def _waves(group: h5py.Group, path: Path, given: Given) -> list[xr.Dataset]:
     chosen = replace(given, fields={n: tuple(f"{n}_{a}" for a in "xyz") for n in held})
     of = fields_of(list(arrays), chosen, path, box.axes)
     times = [(given.time or 0.0) + n * dt for n in range(held["d_field"].shape[1])]
-    return [part(arrays, of, box, given=chosen, times=times, name=path.stem)]
+    return [part(arrays, of, box, given=chosen, times=times, name=path.stem, dt=dt)]
 
 
 def _parts(
@@ -148,7 +150,7 @@ def _parts(
         times = [(given.time if given.time is not None else first) + n * h for n in range(frames)]
         columns = {n: v[a:b].tolist() for n, v in parameters.items()}
         cut = {n: u[a:b] for n, u in arrays.items()}
-        out.append(part(cut, of, box, given=given, times=times, name=path.stem, parameters=columns, first=a))
+        out.append(part(cut, of, box, given=given, times=times, name=path.stem, parameters=columns, dt=h, first=a))
     return out
 
 
