@@ -56,13 +56,19 @@ class Domain(Protocol):
     def expand(self, values: Float[Tensor, "G P"]) -> Float[Tensor, "B P *X"]: ...
 
 
+OF_TIME = ("forcing", "boundary", "source_term", "inflow")
+"""What of the conditions is a function of time."""
+
+
 @dataclass(frozen=True)
 class Conditions:
     """What surrounds a step: where, when, how far, with which coefficients.
 
-    `time` and `dt` are float64 and one per member; `parameters` are physical and named by `names` in order. `forcing` and
-    `boundary` are functions of physical time, so that a bundle, a substep or a variable dt can ask for what it needs: from times (G,)
-    to (G, C, *X). One whose rows differ has a method `at_rows(index)`, the function of those rows.
+    `time` and `dt` are float64 and one per member; `parameters` are physical and named by `names` in order. `forcing` (known fields
+    that a network reads), `boundary` (fields whose values at the edge hold), `source_term` (what drives each channel of the state, as
+    du/dt) and `inflow` (what enters it through the boundary in a unit of time, of each cell or (G, C) in all) are functions of physical
+    time, so that a bundle, a substep or a variable dt can ask for what it needs: from times (G,) to (G, C, *X). One whose rows differ
+    has a method `at_rows(index)`, the function of those rows.
     """
 
     domain: Domain
@@ -73,6 +79,8 @@ class Conditions:
     static: Float[Tensor, "B Cs *X"] | None = None
     forcing: Callable[[Tensor], Tensor] | None = field(default=None, compare=False)
     boundary: Callable[[Tensor], Tensor] | None = field(default=None, compare=False)
+    source_term: Callable[[Tensor], Tensor] | None = field(default=None, compare=False)
+    inflow: Callable[[Tensor], Tensor] | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         if self.time.dtype != torch.float64 or self.dt.dtype != torch.float64:
@@ -93,11 +101,9 @@ class Conditions:
     def rows(self, index: Tensor) -> Conditions:
         """The conditions of the members `index` (repeats allowed: an ensemble repeats each trajectory)."""
         static = None if self.static is None else self.static[index]
-        forcing, boundary = (getattr(f, "at_rows", lambda _, f=f: f)(index) for f in (self.forcing, self.boundary))
-        parameters = self.parameters[index]
-        return replace(
-            self, time=self.time[index], dt=self.dt[index], parameters=parameters, static=static, forcing=forcing, boundary=boundary
-        )
+        functions = {name: getattr(self, name) for name in OF_TIME}
+        chosen = {name: getattr(f, "at_rows", lambda _, f=f: f)(index) for name, f in functions.items()}
+        return replace(self, time=self.time[index], dt=self.dt[index], parameters=self.parameters[index], static=static, **chosen)
 
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> Conditions:
         """The same on `device`; parameters and static fields in `dtype`, time and dt stay float64 on the CPU."""

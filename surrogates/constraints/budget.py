@@ -64,11 +64,11 @@ def rate(conditions: Conditions, name: str | None) -> Float[Tensor, " G"]:
     return value
 
 
-def forcing(conditions: Conditions) -> Callable[[Tensor], Tensor]:
+def source_term(conditions: Conditions) -> Callable[[Tensor], Tensor]:
     """du/dt as a function of time. Raises ValueError where the conditions have none."""
-    if conditions.forcing is None:
-        raise ValueError("this law is forced=True but the conditions have no forcing; pass Conditions(forcing=...) or drop forced")
-    return conditions.forcing
+    if conditions.source_term is None:
+        raise ValueError("this law is forced=True but the conditions have no source term; pass Conditions(source_term=...) or drop forced")
+    return conditions.source_term
 
 
 def _mean(x: Float[Tensor, "G 1"]) -> Float[Tensor, "G 1"]:

@@ -105,7 +105,7 @@ class EnergyBand(_QuadraticLaw):
 class EnergyBudget(_QuadraticLaw):
     """Q follows dQ/dt = <f . (-laplacian)^p u> - 2 nu Q_(p+1) - 2 mu Q, for the names of the parameters nu and mu.
 
-    `forced` takes f from `conditions.forcing`, in the units of du/dt. Without viscosity, drag and forcing Q stays. `advance` reads input
+    `forced` takes f from `conditions.source_term`, in the units of du/dt. Without viscosity, drag and f, Q stays. `advance` reads input
     and dissipation off the last frame and the one at the end of its step, in a rollout as they are returned. Raises as EnergyBand and
     ConservedIntegral do.
     """
@@ -155,7 +155,7 @@ class EnergyBudget(_QuadraticLaw):
         v, domain = self.channels.cut(u), conditions.domain
         if not self.forced:
             return torch.zeros_like(volume(v, domain))
-        force = self.channels.cut(budget.forcing(conditions)(conditions.time)).to(u.device)
+        force = self.channels.cut(budget.source_term(conditions)(conditions.time)).to(u.device)
         return self.quantity.product(force, v, domain)
 
     def _decay(self, u: Tensor, conditions: Conditions) -> Float[Tensor, "G 1"]:

@@ -31,19 +31,19 @@ from surrogates.record import recorded
 
 @recorded
 class FluxedIntegral(ConservedIntegral):
-    """`ConservedIntegral` with what flows in: `conditions.boundary(t)` gives (G, C), the net inflow of every channel of `fields` through
+    """`ConservedIntegral` with what flows in: `conditions.inflow(t)` gives (G, C), the net inflow of every channel of `fields` through
     the whole boundary, in units of the field times volume a unit of time."""
 
     def source(self, conditions: Conditions) -> budget.Source:
-        """Raises ValueError where the conditions have no boundary, or where it gives something else than (G, C)."""
-        boundary, inner = _boundary(conditions), super().source(conditions)
+        """Raises ValueError where the conditions have no inflow, or where it gives something else than (G, C)."""
+        inflow, inner = _inflow(conditions), super().source(conditions)
 
         def gain(t: Tensor) -> Tensor:
-            given = boundary(t)
+            given = inflow(t)
             if given.ndim != 2 or given.shape[1] != self.channels.count:
                 raise ValueError(
-                    f"boundary(t) gave shape {tuple(given.shape)}; FluxedIntegral takes net inflows (G, {self.channels.count}), "
-                    "OpenIntegral(given=True) takes fields (B, C, *X)"
+                    f"inflow(t) gave shape {tuple(given.shape)}; FluxedIntegral takes net inflows (G, {self.channels.count}); "
+                    "OpenIntegral(given=True) takes fields (B, C, *X), as boundary="
                 )
             flux = given[:, self.channels.start : self.channels.stop].double()
             return flux if inner is None else flux + inner(t).to(flux.device)
@@ -83,7 +83,9 @@ class OpenIntegral(ConservedIntegral):
         return integrals if self.given else torch.cat([integrals, self._gain(u, conditions)], 1)
 
     def source(self, conditions: Conditions) -> budget.Source:
-        boundary, inner = _boundary(conditions), super().source(conditions)
+        if conditions.boundary is None:
+            raise ValueError("this law is given=True but the conditions have no boundary; pass Conditions(boundary=...) or drop given")
+        boundary, inner = conditions.boundary, super().source(conditions)
 
         def gain(t: Tensor) -> Tensor:
             flux = self.inflow(boundary(t), conditions.domain)
@@ -130,10 +132,10 @@ class OpenIntegral(ConservedIntegral):
         return reference[:, : self.kept], reference[:, self.kept :]
 
 
-def _boundary(conditions: Conditions) -> budget.Source:
-    if conditions.boundary is None:
-        raise ValueError("this law needs what flows in, but the conditions have no boundary; pass Conditions(boundary=...)")
-    return conditions.boundary
+def _inflow(conditions: Conditions) -> budget.Source:
+    if conditions.inflow is None:
+        raise ValueError("this law needs what flows in, but the conditions have no inflow; pass Conditions(inflow=...)")
+    return conditions.inflow
 
 
 def _through_walls(q: Tensor, v: Tensor, box: Box) -> Float[Tensor, "B c"]:

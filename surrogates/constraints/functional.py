@@ -63,8 +63,8 @@ class LinearFunctionals:
         """The budgets one dt after `conditions.time`. They do not depend on u."""
         source = None
         if self.forced:
-            forcing = budget.forcing(conditions)
-            source = lambda t: self.reference(forcing(t).to(u.device), conditions)  # noqa: E731
+            term = budget.source_term(conditions)
+            source = lambda t: self.reference(term(t).to(u.device), conditions)  # noqa: E731
         return budget.advance(reference, conditions, budget.rate(conditions, self.decay), source)
 
     def defect(self, u: Float[Tensor, "B C *X"], reference: Float[Tensor, "G R"], conditions: Conditions) -> Float[Tensor, "G K"]:

@@ -26,9 +26,9 @@ from surrogates.record import recorded
 class ConservedIntegral:
     """The integral of every channel of `field` follows its budget; other channels come back as they went in.
 
-    `decay` names the parameter that is the rate (per time unit, non-negative). `forced` takes the source from `conditions.forcing`,
+    `decay` names the parameter that is the rate (per time unit, non-negative). `forced` takes the source from `conditions.source_term`,
     a function of time (G,) that gives du/dt as (B, C, *X). Raises KeyError for an unknown field or parameter and ValueError where
-    `forced` finds no forcing, for a negative rate and for other channels than those of `fields`.
+    `forced` finds no source term, for a negative rate and for other channels than those of `fields`.
     """
 
     def __init__(self, fields: Fields, field: str, *, decay: str | None = None, forced: bool = False) -> None:
@@ -44,8 +44,8 @@ class ConservedIntegral:
         """What the integrals gain in a unit of time, as a function of time."""
         if not self.forced:
             return None
-        forcing = budget.forcing(conditions)
-        return lambda t: conditions.domain.integral(self.channels.cut(forcing(t)))
+        source_term = budget.source_term(conditions)
+        return lambda t: conditions.domain.integral(self.channels.cut(source_term(t)))
 
     def advance(self, reference: Float[Tensor, "G R"], u: Float[Tensor, "B C *X"], conditions: Conditions) -> Float[Tensor, "G R"]:
         """The integrals one dt after `conditions.time`. They do not depend on u."""

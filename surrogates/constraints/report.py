@@ -36,8 +36,8 @@ def defects(
 
     `initial` holds the state that the forecast began from, its last time; laws that remember nothing need none. Raises ValueError where
     it is missing, where its trajectories or the frames' times do not belong to the forecast, and where frames that budgets depend on were
-    left out. Laws that read a forcing, a boundary or parameters that change take them from `surroundings`, such as
-    lambda start, n: replace(start.after(n), forcing=f); dt stays.
+    left out. Laws that read a source term, a boundary or parameters that change take them from `surroundings`, such as
+    lambda start, n: replace(start.after(n), source_term=f); dt stays.
     """
     fields, start = fields_of(forecast), _start(forecast, initial)
     alone = MEMBER not in forecast.dims

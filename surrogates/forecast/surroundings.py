@@ -1,9 +1,9 @@
-"""What surrounds a step as time goes on: forcing, boundary values, static fields, parameters and dt after n frames.
+"""What surrounds a step as time goes on: known fields, boundary values, sources, parameters and dt after n frames.
 
 `begin` is called once for a group of rows, where something is chosen or drawn by row (the rows of a file, perturbed parameters); `at`
 before each step, with what `begin` returned:
 
-    time_n = time_0 + sum_{i < n} dt_i,     parameters_n = p(time_n),     forcing, boundary: functions of physical time.
+    time_n = time_0 + sum_{i < n} dt_i,   parameters_n = p(time_n),   forcing, boundary, source term, inflow: functions of time.
 
 A bundle is made with the dt of its first frame: let dt change only between bundles.
 """
@@ -63,8 +63,11 @@ class Given:
         dt: float | Sequence[float] | Callable[[int], float] | None = None,
         source: Any = None,
         trajectories: Sequence[int] | None = None,
+        source_term: OfTime | None = None,
+        inflow: OfTime | None = None,
     ) -> None:
-        self.forcing, self.boundary, self.parameters, self.dt = forcing, boundary, dict(parameters or {}), dt
+        self.of_time = {"forcing": forcing, "boundary": boundary, "source_term": source_term, "inflow": inflow}
+        self.parameters, self.dt = dict(parameters or {}), dt
         if static is not None and not isinstance(static, Tensor) and source is None:
             raise ValueError(f"static fields {list(static)} are named but there is no source to read them from; pass source=")
         self.static = static
@@ -80,17 +83,15 @@ class Given:
             "dt": function_identity(dt) if callable(dt) else dt,
             "source": None if source is None else identity_of(source),
             **({} if trajectories is None else {"trajectories": self._ids}),
+            **{k: function_identity(f) for k, f in (("source_term", source_term), ("inflow", inflow)) if f is not None},
         }
         self._clock = Clock(dt) if dt is not None else None
 
     def begin(self, conditions: Conditions, noise: SeededNoise) -> Conditions:
         """Rows of files by their trajectory, everything on the device and in the precision of the parameters."""
         like = conditions.parameters
-        forcing, boundary = (
-            given if f is None else Moved(f.of(noise.trajectories) if hasattr(f, "of") else f, like.device)
-            for f, given in ((self.forcing, conditions.forcing), (self.boundary, conditions.boundary))
-        )
-        out = replace(conditions, forcing=forcing, boundary=boundary)
+        given = {name: f.of(noise.trajectories) if hasattr(f, "of") else f for name, f in self.of_time.items() if f is not None}
+        out = replace(conditions, **{name: Moved(f, like.device) for name, f in given.items()})
         if self.static is not None:
             static, rows = self._static(noise.trajectories), len(noise.trajectories)
             dtype = like.dtype if like.dtype.is_floating_point and like.numel() else torch.float32

@@ -4,7 +4,7 @@
 
 with V the domain's measure, f the flux density through a face (in units of u times length a unit of time), A its area. What leaves a cell
 enters its neighbour, so the integral of u changes by the sources S and the inflow J alone: by nothing on a periodic or closed domain,
-whatever the network says. `forced` takes S from `conditions.forcing`, `inflow` takes J through the boundary from `conditions.boundary`,
+whatever the network says. `forced` takes S from `conditions.source_term`, `inflow` takes J through the boundary from `conditions.inflow`,
 both by the quadrature in time of `constraints.ConservedIntegral`, so that budgets agree to rounding. `lower` and `upper` limit the fluxes
 so that no cell leaves its bounds (`limiter`); sources come first, and a sink that takes more than there is is not undone.
 
@@ -42,10 +42,10 @@ from surrogates.record import recorded
 class FluxForm:
     """A Head for every channel of `field`, each conserved by itself, on a Box, a Masked box, a Sphere or a Mesh.
 
-    y: for each channel its fluxes in the order above. `conditions.forcing(t)` and `conditions.boundary(t)` are (B, C, *X) for all channels
-    of `fields`: du/dt, and what enters each cell through the boundary of the domain in units of the field times volume a unit of time.
-    Raises KeyError for an unknown field, ValueError where lower >= upper, and, when called, for conditions without the forcing or boundary
-    that was asked for, for another domain or number of channels.
+    y: for each channel its fluxes in the order above. `conditions.source_term(t)` and `conditions.inflow(t)` are (B, C, *X) for all
+    channels of `fields`: du/dt, and what enters each cell through the boundary of the domain in units of the field times volume a unit of
+    time. Raises KeyError for an unknown field, ValueError where lower >= upper, and, when called, for conditions without the source term
+    or inflow that was asked for, for another domain or number of channels.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class FluxForm:
         return self.channels.put(last, u - dt * between.sums(F, -F) / between.volume)
 
     def _with_sources(self, u: Tensor, conditions: Conditions, between: GridFaces | MeshFaces) -> Tensor:
-        given = ((self.forced, "forced", "forcing", 1.0), (self.inflow, "inflow", "boundary", 1 / between.volume))
+        given = ((self.forced, "forced", "source_term", 1.0), (self.inflow, "inflow", "inflow", 1 / between.volume))
         for asked, option, name, factor in given:
             source = getattr(conditions, name)
             if asked and source is None:

@@ -64,5 +64,5 @@ def test_a_budget_without_sources_decays_exactly_both_ways() -> None:
 def test_bad_rates_and_missing_forcing_are_refused() -> None:
     with pytest.raises(ValueError, match="'drag' is a rate or a viscosity and must be non-negative, got -1"):
         budget.rate(at(0.0, 1.0, rate=-1.0), "drag")
-    with pytest.raises(ValueError, match="no forcing"):
-        budget.forcing(at(0.0, 1.0))
+    with pytest.raises(ValueError, match="no source term"):
+        budget.source_term(at(0.0, 1.0))

@@ -25,7 +25,7 @@ NU, MU = 0.05, 0.1
 def at(domain: Domain, time: float = 0.0, dt: float = 0.1, rows: int = 1, forcing: object = None) -> Conditions:
     one = torch.ones(rows, dtype=torch.float64)
     values = torch.tensor([[NU, MU]], dtype=torch.float64).expand(rows, 2)
-    return Conditions(domain, time * one, dt * one, values, ("viscosity", "drag"), forcing=forcing)  # type: ignore[arg-type]
+    return Conditions(domain, time * one, dt * one, values, ("viscosity", "drag"), source_term=forcing)  # type: ignore[arg-type]
 
 
 def random(seed: int, *shape: int) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -90,9 +91,8 @@ def test_given_inflows_and_forcing_add_up() -> None:
     """J = cos t and f = 1: I(1) = I(0) + sin 1 + V."""
     law = FluxedIntegral(FIELDS, "q", forced=True)
     one = torch.ones(1, dtype=torch.float64)
-    here = Conditions(
-        LINE, 0 * one, one, torch.zeros(1, 0), forcing=lambda t: torch.ones(1, 2, 40), boundary=lambda t: torch.cos(t)[:, None].expand(1, 2)
-    )
+    inflow = lambda t: torch.cos(t)[:, None].expand(1, 2)  # noqa: E731
+    here = Conditions(LINE, 0 * one, one, torch.zeros(1, 0), source_term=lambda t: torch.ones(1, 2, 40), inflow=inflow)
     moved = law.advance(one[:, None], wave(one), here)
     torch.testing.assert_close(moved, torch.tensor([[1 + math.sin(1) + 2.0]], dtype=torch.float64), rtol=1e-6, atol=0)
 
@@ -111,6 +111,8 @@ def test_what_cannot_flow_is_refused() -> None:
     with pytest.raises(ValueError, match="no boundary; pass"):
         OpenIntegral(FIELDS, "q", given=True).advance(u[:, 0, :1], u, here)
     with pytest.raises(ValueError, match=r"takes net inflows \(G, 2\)"):
+        FluxedIntegral(FIELDS, "q").advance(u[:, 0, :1], u, replace(here, inflow=wave))
+    with pytest.raises(ValueError, match=r"no inflow; pass Conditions\(inflow"):
         FluxedIntegral(FIELDS, "q").advance(u[:, 0, :1], u, at(LINE, 0.0, 0.5, wave))
     with pytest.raises(ValueError, match="no boundary to flow through"):
         OpenIntegral(FIELDS, "q").reference(u, at(Box.periodic((40,), 2.0), 0.0, 0.5))

@@ -24,7 +24,7 @@ def random(seed: int, *shape: int) -> Tensor:
 
 def at(forcing: object = None) -> Conditions:
     ones = torch.ones(2, dtype=torch.float64)
-    return Conditions(BOX, 0 * ones, ones, 0.5 * ones[:, None], ("drag",), forcing=forcing)  # type: ignore[arg-type]
+    return Conditions(BOX, 0 * ones, ones, 0.5 * ones[:, None], ("drag",), source_term=forcing)  # type: ignore[arg-type]
 
 
 def test_it_is_the_solution_of_the_optimality_conditions() -> None:

@@ -25,7 +25,7 @@ def at(
     forcing: Callable[[torch.Tensor], torch.Tensor] | None = None,
 ) -> Conditions:
     ones = torch.ones(len(rate), dtype=torch.float64)
-    return Conditions(box, time * ones, dt * ones, torch.tensor(rate, dtype=torch.float64)[:, None], ("drag",), forcing=forcing)
+    return Conditions(box, time * ones, dt * ones, torch.tensor(rate, dtype=torch.float64)[:, None], ("drag",), source_term=forcing)
 
 
 def heating(t: torch.Tensor) -> torch.Tensor:
@@ -113,5 +113,5 @@ def test_bad_input_is_refused() -> None:
         ConservedIntegral(FIELDS, "heat", decay="friction").advance(reference, u, at())
     with pytest.raises(ValueError, match="non-negative"):
         ConservedIntegral(FIELDS, "heat", decay="drag").advance(reference, u, at(rate=(0.1, -0.1)))
-    with pytest.raises(ValueError, match="no forcing"):
+    with pytest.raises(ValueError, match="no source term"):
         ConservedIntegral(FIELDS, "heat", forced=True).advance(reference, u, at())

@@ -53,7 +53,7 @@ def test_laws_that_read_a_forcing_take_it_from_the_surroundings() -> None:
     forecast = to_xarray(frames, FIELDS, LINE, time=times.tolist(), trajectories=[0], attrs={"dt": DT})
     initial = to_xarray(torch.ones(1, 1, 2, 20, dtype=torch.float64), FIELDS, LINE, time=[0.0], trajectories=[0], attrs={"dt": DT})
     law = ConservedIntegral(FIELDS, "q", forced=True)
-    left = defects(forecast, law, initial, surroundings=lambda start, n: replace(start.after(n), forcing=forcing))
+    left = defects(forecast, law, initial, surroundings=lambda start, n: replace(start.after(n), source_term=forcing))
     assert float(left["ConservedIntegral-q"].max()) < 2e-7
-    with pytest.raises(ValueError, match="no forcing"):
+    with pytest.raises(ValueError, match="no source term"):
         defects(forecast, law, initial)

@@ -124,7 +124,7 @@ KILLED = """
 import json, os, signal, sys
 from pathlib import Path
 import h5py, torch
-from surrogates.data import generate, layout, make
+from surrogates.data import generate, hdf5, layout, make, part
 from surrogates.data.recipe import Recipe
 
 torch.set_num_threads(1)
@@ -139,7 +139,7 @@ def child(moment):
                 os.kill(os.getpid(), signal.SIGKILL)
             return function(*args, **kwargs)
         return call
-    layout._sync = counted(layout._sync)          # before data, before marks and before the closing record reach the disk,
+    hdf5.sync = part.sync = counted(hdf5.sync)    # before data, before marks and before the closing record reach the disk,
     layout.os.replace = counted(os.replace)       # and before a file is given its name
     make(recipe, out=folder, workers=1, quiet=True)
     os._exit(0)

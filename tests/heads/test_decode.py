@@ -145,7 +145,7 @@ def test_a_bundle_is_one_frame_after_another_in_time() -> None:
     """A source that grows with time is taken at each frame's own time."""
     box, fields = Box.periodic((6,), 1.0), Fields.of(Field("rho"))
     made = random_surrogate(box, FluxForm(fields, "rho", forced=True), fields, 4)
-    where = around(box, 1, DT, forcing=lambda t: t[:, None, None].expand(1, 1, 6))
+    where = around(box, 1, DT, source_term=lambda t: t[:, None, None].expand(1, 1, 6))
     u = made.decode(draw(1, 4, 6), torch.zeros(1, 1, 1, 6, dtype=torch.float64), where)
     expected = torch.tensor([(DT * n) ** 2 / 2 for n in range(1, 5)], dtype=torch.float64)
     torch.testing.assert_close(u.mean((2, 3))[0], expected)

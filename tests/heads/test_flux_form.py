@@ -178,7 +178,7 @@ def test_sources_and_inflow_move_the_budget_as_the_law_has_it(name: str) -> None
     def boundary(t: Tensor) -> Tensor:
         return wave * domain.expand(t[:, None] ** 4) * domain.measure
 
-    where = Conditions(domain, time, 0.2 + 0.1 * time, torch.zeros(len(time), 0), forcing=forcing, boundary=boundary)
+    where = Conditions(domain, time, 0.2 + 0.1 * time, torch.zeros(len(time), 0), source_term=forcing, inflow=boundary)
     law, past = ConservedIntegral(LEVELS, "rho", forced=True), draw(rows, 1, 3, *domain.shape)
     y = draw(rows, FluxForm(LEVELS, "rho").outputs(domain), *domain.shape, seed=2)
     reference = law.advance(law.reference(past[:, -1], where), past[:, -1], where)
@@ -280,9 +280,9 @@ def test_what_it_cannot_do_is_named() -> None:
         FluxForm(RHO, "rho", lower=1.0, upper=0.0)
     with pytest.raises(KeyError, match="no field 'tracer'"):
         FluxForm(RHO, "tracer")
-    with pytest.raises(ValueError, match=r"has forced=True but the conditions have no forcing; pass Conditions\(forcing"):
+    with pytest.raises(ValueError, match=r"has forced=True but the conditions have no source_term; pass Conditions\(source_term"):
         FluxForm(RHO, "rho", forced=True)(y, u, around(box, 1))
-    with pytest.raises(ValueError, match=r"has inflow=True but the conditions have no boundary"):
+    with pytest.raises(ValueError, match=r"has inflow=True but the conditions have no inflow"):
         FluxForm(RHO, "rho", inflow=True)(y, u, around(box, 1))
     with pytest.raises(ValueError, match="FluxForm takes 1 channels on this domain but y has 2"):
         FluxForm(RHO, "rho")(draw(1, 2, 6), u, around(box, 1))
