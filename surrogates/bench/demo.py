@@ -78,7 +78,7 @@ class Demo:
 
     def make(self) -> bool:
         from surrogates.data import open_dataset
-        from surrogates.data.commands import make
+        from surrogates.data.recipe_commands import make
 
         try:
             open_dataset(SUITE, split="test", size=self.size)
