@@ -135,8 +135,8 @@ def _shift(mesh: PolyMesh, one: Patch, other: Patch) -> Floats:
     mean: Floats = shift.mean(0)
     if np.abs(shift - mean).max() > MATCH * size or np.count_nonzero(np.abs(mean) > MATCH * size) != 1:
         raise ValueError(
-            f"{mesh.path}: cyclic patches {one.name!r} and {other.name!r} are not one shift along x, y or z apart (a rotation?); they can be "
-            f"read as boundaries: options: {{unjoined: [{one.name}, {other.name}]}}"
+            f"{mesh.path}: cyclic patches {one.name!r} and {other.name!r} are not one shift along x, y or z apart (a rotation?); they can "
+            f"be read as boundaries: options: {{unjoined: [{one.name}, {other.name}]}}"
         )
     return mean
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from surrogates.data.foam import lists
 from surrogates.data.foam.dictionary import Code, Dictionary, Dimensions, Refused
-from surrogates.data.foam.tokens import DIRECTIVE, MACRO, VERBATIM, Cursor
+from surrogates.data.foam.tokens import DIRECTIVE, MACRO, STRING, VERBATIM, Cursor
 from surrogates.data.foam.units import BASE
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class Parser:
         while self.cursor.peek():
             if self.cursor.data[self.cursor.at : self.cursor.at + 1] == b"}":
                 self.cursor.fail("a } that nothing opened")
-            if self.entry(found, 0) == until is not None:
+            if self.entry(found, 0) == until:
                 break
         return found
 
@@ -182,8 +182,21 @@ class Parser:
         found = cursor.match(DIRECTIVE)
         name = found.group().decode() if found else cursor.fail("a # that begins neither a directive nor #{ code #}")
         if cursor.peek() == b"{":
-            self.braces(Dictionary(cursor.path), name, 0)
+            self._skip()
         return Refused(f"{name} would run code and is not followed; {EXPAND}")
+
+    def _skip(self) -> None:
+        """{ ... }, whatever is in it."""
+        cursor, start, depth = self.cursor, self.cursor.at, 0
+        while True:
+            char = cursor.peek()
+            if not char:
+                cursor.fail("the { of this code does not close", start)
+            if not cursor.match(STRING) and not cursor.match(VERBATIM):
+                depth += {b"{": 1, b"}": -1}.get(char, 0)
+                cursor.at += 1
+                if not depth:
+                    return
 
     def _counted(self, depth: int) -> None:
         self.items += 1

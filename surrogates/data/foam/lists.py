@@ -11,6 +11,7 @@ A declared N is believed only once the file is known to hold that much. Of text,
 from __future__ import annotations
 
 import re
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -44,8 +45,7 @@ def read(cursor: Cursor, kind: str, header: Header | None) -> NDArray[Any]:
     cursor.take(b"(", f"after the length {count}")
     if header is not None and header.binary:
         return binary(cursor, count * width, header.label if kind == "label" else header.scalar, start).reshape(shape)
-    nested = kind not in ("label", "scalar")
-    return text(cursor, count * width, real, count if nested else 0, start).reshape(shape)
+    return text(cursor, shape, real, kind not in ("label", "scalar"), start)
 
 
 def binary(cursor: Cursor, size: int, dtype: np.dtype[Any], start: int) -> NDArray[Any]:
@@ -63,35 +63,53 @@ def binary(cursor: Cursor, size: int, dtype: np.dtype[Any], start: int) -> NDArr
     return found
 
 
-def text(cursor: Cursor, size: int, dtype: np.dtype[Any], nested: int, start: int) -> NDArray[Any]:
-    """`size` numbers as text from here to the closing bracket, within `nested` brackets of their own."""
-    if 2 * size > len(cursor.data) - cursor.at + 1:
-        cursor.fail(
-            f"a list of {size} numbers does not fit into the {len(cursor.data) - cursor.at} bytes left; is the file truncated?", start
-        )
-    end, after = _end(cursor, bool(nested) and size > 0, start)
-    out, filled, opened, at = np.empty(size, dtype), 0, 0, cursor.at
+def text(cursor: Cursor, shape: tuple[int, ...], dtype: np.dtype[Any], nested: bool, start: int) -> NDArray[Any]:
+    """Numbers as text from here to the closing bracket; where they are `nested`, each row is in brackets of its own."""
+    size, left = prod(shape), len(cursor.data) - cursor.at
+    if 2 * size > left + 1:
+        cursor.fail(f"a list of {size} numbers does not fit into the {left} bytes left; is the file truncated?", start)
+    end, after = _end(cursor, nested and size > 0, start)
+    out, filled, at = np.empty(size, dtype), 0, cursor.at
     while at < end:
-        stop = min(at + PIECE, end)
-        while stop < end and not cursor.data[stop : stop + 1].isspace():
-            stop += 1
+        stop = _seam(cursor, min(at + PIECE, end), end, nested)
         block = cursor.data[at:stop]
-        opened += block.count(b"(")
+        if b"/" in block:
+            block = COMMENT.sub(b" ", block)
+        if nested and not _in_rows(block, shape[-1] if len(shape) > 1 else 1):
+            cursor.fail(f"the rows of this list are not all {shape[-1] if len(shape) > 1 else 1} numbers in brackets", at)
         values = numbers(block, dtype, cursor, at)
         if filled + len(values) > size:
             cursor.fail(f"the list declares {size} numbers and holds more", start)
         out[filled : filled + len(values)] = values
         filled, at = filled + len(values), stop
-    if filled != size or opened != nested:
-        cursor.fail(f"the list declares {size} numbers{f' in {nested} brackets' if nested else ''} and holds {filled} in {opened}", start)
+    if filled != size:
+        cursor.fail(f"the list declares {size} numbers and holds {filled}", start)
     cursor.at = after
-    return out
+    return out.reshape(shape)
+
+
+def _seam(cursor: Cursor, at: int, end: int, nested: bool) -> int:
+    """Where a piece may end: behind a row, or between two numbers."""
+    found = cursor.data.find(b")", at, end) + 1 if nested else at
+    while not nested and found < end and not cursor.data[found : found + 1].isspace():
+        found += 1
+    return found if found > 0 and at < end else end
+
+
+def _in_rows(block: bytes, width: int) -> bool:
+    """Whether it is rows (x y z) of `width` numbers and nothing else."""
+    char = np.frombuffer(block, np.uint8)
+    blank = (char <= ord(" ")) | (char == ord("(")) | (char == ord(")"))
+    begins = ~blank
+    begins[1:] &= blank[:-1]
+    words = np.cumsum(begins)
+    opened, closed = (words[char == ord(c)] for c in "()")
+    full = np.arange(1, len(closed) + 1) * width
+    return np.array_equal(closed, full) and np.array_equal(opened, full - width) and int(words[-1:].sum()) == int(full[-1:].sum())
 
 
 def numbers(block: bytes, dtype: np.dtype[Any], cursor: Cursor, at: int) -> NDArray[Any]:
     """What a piece of text holds, brackets read as blanks. Raises ValueError for anything that is no number."""
-    if b"/" in block:
-        block = COMMENT.sub(b" ", block)
     plain = block.translate(BLANK)
     if not plain.strip():
         return np.zeros(0, dtype)
@@ -116,7 +134,7 @@ def faces(cursor: Cursor, header: Header) -> tuple[NDArray[np.int64], NDArray[np
     if 4 * count > len(cursor.data) - cursor.at:
         cursor.fail(f"{count} faces do not fit into the {len(cursor.data) - cursor.at} bytes left; is the file truncated?", start)
     end, after = _end(cursor, count > 0, start)
-    block = cursor.data[cursor.at : end]
+    block = COMMENT.sub(b" ", cursor.data[cursor.at : end])
     integer = np.dtype(np.int64)
     sizes = numbers(INNER.sub(b" ", block), integer, cursor, cursor.at)
     flat = numbers(block, integer, cursor, cursor.at)

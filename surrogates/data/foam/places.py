@@ -8,7 +8,6 @@ points    interpolated as OpenFOAM does it, triangles between them     for pictu
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,26 +16,32 @@ from surrogates.data.foam.case import Case
 from surrogates.data.foam.cells import cells_of
 from surrogates.data.foam.field import About
 from surrogates.data.foam.grid import grid_of
-from surrogates.data.foam.points import field_like, points_of
+from surrogates.data.foam.points import OnPoints, field_like, points_of
 from surrogates.domains.layout import AnyDomain
 
 
-class Placed(Protocol):
-    """Values of a field at one time as the domain has them."""
+@dataclass(frozen=True, eq=False)
+class OnCells:
+    """The node, or place in the flattened grid, of each cell; other places are NaN."""
 
-    @property
-    def domain(self) -> AnyDomain: ...
+    domain: AnyDomain
+    index: NDArray[np.int64] | None = None
 
     def take(self, case: Case, about: About, time: float) -> NDArray[np.float32]:
         """(*shape, k), float32."""
-        ...
+        values = field_like(about, case, time, boundary=False).internal(case.count)
+        if self.index is None:
+            return values.astype(np.float32)
+        out = np.full((int(np.prod(self.domain.shape)), values.shape[1]), np.nan, np.float32)
+        out[self.index] = values
+        return out.reshape(*self.domain.shape, -1)
 
 
 @dataclass(frozen=True, eq=False)
 class Place:
     """`axes` are those the case is not flat along; `patches` the type of each boundary that the domain names."""
 
-    placed: Placed
+    placed: OnCells | OnPoints
     axes: tuple[int, ...]
     patches: dict[str, str]
 
@@ -51,22 +56,6 @@ class Place:
     def take(self, case: Case, about: About, time: float) -> NDArray[np.float32]:
         """(*shape, k), float32, all numbers of a value. Raises ValueError where a file is missing, unsound, or no field like `about`."""
         return self.placed.take(case, about, time)
-
-
-@dataclass(frozen=True, eq=False)
-class OnCells:
-    """The node, or place in the flattened grid, of each cell; other places are NaN."""
-
-    domain: AnyDomain
-    index: NDArray[np.int64] | None = None
-
-    def take(self, case: Case, about: About, time: float) -> NDArray[np.float32]:
-        values = field_like(about, case, time, boundary=False).internal(case.count)
-        if self.index is None:
-            return values.astype(np.float32)
-        out = np.full((int(np.prod(self.domain.shape)), values.shape[1]), np.nan, np.float32)
-        out[self.index] = values
-        return out.reshape(*self.domain.shape, -1)
 
 
 def place(case: Case, kind: str, unjoined: tuple[str, ...] = ()) -> Place:

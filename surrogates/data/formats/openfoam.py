@@ -11,6 +11,7 @@ Each time folder is a frame; U has units from its `dimensions`, nu and the like 
     as: cells                    or `box`, where the cells are a tensor grid (block them with one blockMesh block), or `points`
     times: last                  or a list; `start: 0.5` leaves earlier ones out, `every: 2` every second one
     parameters: {inflow: "0/U:boundaryField.inlet.value[0]"}      a number in a file of each case
+    properties: false            nu and the like (constant/transportProperties) are not to be parameters
     region: fluid                of several meshes
     unjoined: [left, right]      cyclic patches that stay boundaries
 
@@ -56,6 +57,7 @@ class Options:
     start: float | None = None
     every: int = 1
     parameters: Mapping[str, str] = field(default_factory=dict)
+    properties: bool = True
     region: str = ""
     unjoined: tuple[str, ...] = ()
 
@@ -140,7 +142,7 @@ def _part(path: Path, row: int, options: Options, given: Given, said: Mapping[st
     about = _about(case, times, options)
     where = place(case, options.kind, options.unjoined)
     fields = {name: _field(a, where, options, given, path) for name, a in about.items()}
-    found = {} if options.region else properties(case)
+    found = properties(case, {*said, *options.parameters}) if options.properties and not options.region else {}
     found |= {name: case.value(entry) for name, entry in options.parameters.items()}
     found |= {name: (value, given.units.get(name, "")) for name, value in said.items()}
     about_time = {"units": given.units.get("time", "s")}
