@@ -1,0 +1,150 @@
+"""What a network should know of a mesh beside its edges: which boundary a node is on, and how far the walls are.
+
+    boundary_<name>     1 on the boundary, 0 elsewhere
+    wall_distance       to the nearest point of the boundaries that are walls, in the mesh's units
+
+They are static fields, so that any network gets them as channels (`known`), not only those that read markers. The distance is that to the
+facets of the boundary: the smallest over the facets around the nearest boundary nodes, which is exact where no facet is longer than the way
+to its ends' neighbours, as in meshes made for flows. A mesh without cells, or a curved one, has the distance to the nearest boundary node.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import xarray as xr
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torch.linalg import vector_norm
+
+from surrogates.domains import Mesh
+from surrogates.domains.layout import NODE
+from surrogates.fields import Field, Fields
+from surrogates.interchange import STATIC, declare, declared, domain_of
+
+NEAREST = 8
+"""Boundary nodes whose facets are looked at."""
+WALLS = re.compile(r"wall|cylinder|obstacle|airfoil|aerofoil|body|no_?slip", re.IGNORECASE)
+"""Names that mean a wall where nobody says which boundaries are."""
+DISTANCE = "wall_distance"
+
+
+def with_features(dataset: xr.Dataset, names: Sequence[str] | None = None, walls: Sequence[str] | None = None) -> xr.Dataset:
+    """The Dataset on a Mesh with these static fields declared beside those that it has. They are computed when they are read.
+
+    `names`: the boundaries of all meshes that a network is to see, in this order, those that this mesh lacks being nowhere; its own unless
+    given. `walls`: those that the distance is to; the ones that are called so unless given, and no distance where there are none.
+    Raises ValueError for a domain that is no Mesh.
+    """
+    mesh = domain_of(dataset)
+    if not isinstance(mesh, Mesh):
+        raise ValueError(f"boundaries by name are those of a Mesh, and the Dataset lies on a {type(mesh).__name__}")
+    shown = tuple(mesh.names) if names is None else tuple(names)
+    solid = tuple(n for n in shown if WALLS.search(n)) if walls is None else tuple(walls)
+    fields = [Field(f"boundary_{_identifier(n)}", long_name=f"on the boundary {n}") for n in shown]
+    arrays = {f.name: _later(lambda n=n: on_boundary(mesh, n), mesh) for f, n in zip(fields, shown, strict=True)}
+    if solid:
+        fields.append(Field(DISTANCE, mesh.units, long_name="distance to the nearest wall"))
+        arrays[DISTANCE] = _later(lambda: wall_distance(mesh, solid), mesh)
+    units = {f.name: f.units for f in fields}
+    made = dataset.assign({n: (NODE, a, {"units": units[n], "field": n}) for n, a in arrays.items()})
+    return declare(made, static=Fields((*(declared(dataset, STATIC) or ()), *fields)))
+
+
+def on_boundary(mesh: Mesh, name: str) -> Float[Tensor, " node"]:
+    """1 on the boundary, 0 elsewhere and where the mesh has none of that name."""
+    there = mesh.boundary(name) if name in mesh.names else torch.zeros(mesh.shape, dtype=torch.bool)
+    return there.to(torch.float32)
+
+
+def wall_distance(mesh: Mesh, walls: Sequence[str]) -> Float[Tensor, " node"]:
+    """The distance of every node to the nearest wall, float32, in the mesh's units. Raises ValueError where it has none of them."""
+    from scipy.spatial import cKDTree
+
+    on = torch.zeros(mesh.shape, dtype=torch.bool)
+    for name in walls:
+        on |= on_boundary(mesh, name) > 0
+    if not bool(on.any()):
+        raise ValueError(f"{mesh} has none of the walls {', '.join(walls)}; its boundaries are {', '.join(mesh.names) or 'not named'}")
+    x, nodes = mesh.points.numpy(), on.nonzero()[:, 0].numpy()
+    periods = [p or 0.0 for p in mesh.periods]
+    tree = cKDTree(_wrapped(x[nodes], periods), boxsize=periods if any(periods) else None)
+    found, near = tree.query(_wrapped(x, periods), k=min(NEAREST, len(nodes)))
+    distance = torch.from_numpy(np.asarray(found).reshape(len(x), -1)[:, 0])
+    facets = wall_facets(mesh, on)
+    if len(facets) and not any(periods):
+        distance = torch.minimum(distance, _to_facets(mesh.points, facets, torch.from_numpy(nodes[np.asarray(near).reshape(len(x), -1)])))
+    return torch.where(on, 0.0, distance).to(torch.float32)
+
+
+def wall_facets(mesh: Mesh, on: Bool[Tensor, " node"]) -> Int[Tensor, "facet D"]:
+    """The facets of the boundary all of whose corners are on the walls; none for a mesh whose cells do not fill its space."""
+    from surrogates.constraints.facets import boundary_facets
+
+    if mesh.cells is None or mesh.cells.shape[1] != mesh.dim + 1:
+        return torch.zeros(0, mesh.dim, dtype=torch.long)
+    corners: Tensor = boundary_facets(mesh).corners
+    inside: Tensor = on[corners].all(1)
+    return corners[inside]
+
+
+def _to_facets(points: Tensor, facets: Tensor, near: Int[Tensor, "node k"]) -> Float[Tensor, " node"]:
+    """To the facets around the nodes `near` each node: every boundary node knows its facets, padded with its first."""
+    count, dim = len(points), facets.shape[1]
+    owner, which = facets.reshape(-1), torch.arange(len(facets)).repeat_interleave(dim)
+    order = owner.argsort(stable=True)
+    owner, which = owner[order], which[order]
+    degree = torch.bincount(owner, minlength=count)
+    first = degree.cumsum(0) - degree
+    out = torch.full((count,), torch.inf, dtype=torch.float64)
+    for j in range(near.shape[1]):
+        for i in range(int(degree.max())):
+            has = degree[near[:, j]] > i
+            if bool(has.any()):
+                facet = facets[which[first[near[has, j]] + i]]
+                out[has] = torch.minimum(out[has], _distance(points[has], points[facet]))
+    return out
+
+
+def _distance(x: Float[Tensor, "n D"], corners: Float[Tensor, "n D D"]) -> Float[Tensor, " n"]:
+    """To points, segments or triangles, the one of each row: to its plane where the foot lies within, else to its sides."""
+    count = corners.shape[1]
+    if count == 1:
+        alone: Tensor = vector_norm(x - corners[:, 0], dim=1)
+        return alone
+    if count == 2:
+        a, side = corners[:, 0], corners[:, 1] - corners[:, 0]
+        t = (((x - a) * side).sum(1) / side.square().sum(1)).clamp(0, 1)
+        along: Tensor = vector_norm(x - a - t[:, None] * side, dim=1)
+        return along
+    sides = torch.stack([_distance(x, corners[:, [i, (i + 1) % 3]]) for i in range(3)]).amin(0)
+    a, u, v = corners[:, 0], corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
+    weights = torch.linalg.solve(
+        torch.stack([torch.stack([(p * q).sum(1) for q in (u, v)], 1) for p in (u, v)], 1),
+        torch.stack([((x - a) * p).sum(1) for p in (u, v)], 1)[..., None],
+    )[..., 0]
+    inside = (weights >= 0).all(1) & (weights.sum(1) <= 1)
+    foot = a + weights[:, :1] * u + weights[:, 1:] * v
+    return torch.where(inside, vector_norm(x - foot, dim=1), sides)
+
+
+def _wrapped(x: np.ndarray, periods: Sequence[float]) -> np.ndarray:
+    """Into the box of the periods, as the search tree needs."""
+    period = np.array([p or np.inf for p in periods])
+    return np.where(np.isinf(period), x, np.mod(x, np.where(np.isinf(period), 1.0, period)))
+
+
+def _later(make: object, mesh: Mesh) -> object:
+    import dask
+    import dask.array as da
+
+    delayed = dask.delayed(lambda: make().numpy())()  # type: ignore[operator, attr-defined]
+    return da.from_delayed(delayed, mesh.shape, np.float32)  # type: ignore[no-untyped-call]
+
+
+def _identifier(name: str) -> str:
+    plain = re.sub(r"\W", "_", name)
+    return plain if plain.isidentifier() or plain[:1].isdigit() else f"_{plain}"
