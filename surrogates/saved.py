@@ -131,6 +131,7 @@ def card(step: Any, config: Mapping[str, Any]) -> str:
         "",
         *(f"- {k}: {v}" for k, v in {**config["provenance"], **config["versions"]}.items() if not isinstance(v, Mapping)),
         "",
+        *(_statistics(step) if isinstance(step, Surrogate) else []),
         "Use it inside the range it was trained on; outside, nothing is promised.",
         "",
     ]
@@ -146,7 +147,20 @@ def _about(surrogate: Surrogate, frames: str) -> list[str]:
         f"Domain: {_where(surrogate.domain)}.",
         f"Conditioned on: {', '.join(surrogate.parameters_used) or 'nothing'}.",
         *(f"Takes {kind}: {', '.join(f.channels)}." for kind, f in _known(surrogate)),
-        f"Statistics (state mean, std): {surrogate.normaliser.state_mean.tolist()}, {surrogate.normaliser.state_std.tolist()}.",
+    ]
+
+
+def _statistics(surrogate: Surrogate) -> list[str]:
+    """What it normalises with, in the units of each channel."""
+    scaling = surrogate.normaliser.scaling
+    regions = f", over all {scaling.count} regions of `{scaling.regions}`" if scaling is not None and scaling.count else ""
+    return [
+        f"## Statistics of the training split{regions}",
+        "",
+        "| channel | units | state mean | std | increment mean | std |",
+        "| --- | --- | --- | --- | --- | --- |",
+        *surrogate.normaliser.table(surrogate.fields),
+        "",
     ]
 
 

@@ -166,15 +166,15 @@ def check_frames(
     gaps: bool = False,
     first: int = 0,
 ) -> npt.NDArray[np.bool_]:
-    """Which frames of a trajectory (T, C, *X) are missing, (T,): those with NaN in a wet cell, where the data declare `gaps`. `first` is the number of the first.
+    """Which frames of a trajectory (T, C, *X) are missing, (T,): those with NaN in a wet cell, where the data declare `gaps`.
 
-    Raises ValueError for the first frame that is not finite else, or flat in every channel.
+    `first` is the number of its first frame. Raises ValueError for the first frame that is not finite else, or flat in every channel.
     """
     flat = row.reshape(*row.shape[:2], -1)
     flat = flat if wet is None else flat[..., wet.ravel()]
     low, high = flat.min(-1), flat.max(-1)
     missing = np.isnan(low).any(1) if gaps else np.zeros(len(row), bool)
-    wrong = np.isinf(flat).any(-1) if missing.any() else ~np.isfinite(low + high)
+    wrong: npt.NDArray[np.bool_] = np.isinf(flat).any(axis=-1) if missing.any() else ~np.isfinite(low + high)
     if wrong.any():
         t = int(wrong.any(1).argmax())
         names = [c for c, bad in zip(channels, wrong[t], strict=True) if bad]

@@ -124,7 +124,7 @@ def means(u: Float[Tensor, "B C *X"], fine: AnyDomain, n: int) -> Float[Tensor, 
     return torch.where(share > 0, total / share.clamp_min(torch.finfo(torch.float64).tiny), 0.0).to(u.dtype)
 
 
-def truncated(u: Float[Tensor, "B C lat lon"], fine: Sphere, coarse: Sphere) -> Float[Tensor, "B C lat lon"]:
+def truncated(u: Float[Tensor, "B C lat lon"], fine: Sphere, coarse: Sphere) -> Float[Tensor, "B C north east"]:
     """The harmonics that the coarse grid holds, there."""
     degrees = min(held(coarse))
     there, back = (transform(s, degrees, degrees, torch.float64, u.device) for s in (fine, coarse))

@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from surrogates.contracts import OF_TIME
 from surrogates.data.windows import Batch
 from surrogates.domains import Box, Masked
 from surrogates.domains.box import PERIODIC, WALL
@@ -54,8 +55,8 @@ class Crops:
             raise ValueError(f"{TRIES} random pieces of {list(self.size)} points hold no wet cell inside their halo; crop larger")
         c = batch.conditions
         static = None if c.static is None else cut(c.static, index)
-        forcing, boundary = (None if f is None else Cut(f, index) for f in (c.forcing, c.boundary))
-        conditions = replace(c, domain=piece, static=static, forcing=forcing, boundary=boundary)
+        functions = {name: None if getattr(c, name) is None else Cut(getattr(c, name), index) for name in OF_TIME}
+        conditions = replace(c, domain=piece, static=static, **functions)
         return replace(batch, past=cut(batch.past, index), future=cut(batch.future, index), conditions=conditions)
 
     def place(self, domain: Box | Masked, key: int) -> list[int]:
@@ -84,12 +85,13 @@ class Crops:
             back = 0.5 * h if box.boundary[a] == PERIODIC else 0.0  # points become centres of cells
             lower[a] = box.lower[a] + start * h - back
             upper[a], boundary[a] = lower[a] + n * h, WALL
-        piece: Box | Masked = Box(self.size, tuple(lower), tuple(upper), tuple(boundary), tuple(edges), box.units)
+        grid = Box(self.size, tuple(lower), tuple(upper), tuple(boundary), tuple(edges), box.units)
+        piece: Box | Masked = grid
         if isinstance(whole, Masked):
             wet = cut(whole.wet, index)
             if not bool(wet.any()):
                 return None
-            piece = Masked(piece, wet)
+            piece = Masked(grid, wet)
         crop = Crop(piece, tuple(halo))
         return crop if bool(crop.measure.any()) else None
 

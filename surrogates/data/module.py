@@ -252,7 +252,12 @@ class DataModule(LightningDataModule):
     def settings(self) -> dict[str, Any]:
         """What changes the batches of training and is not as it is unless said, for the record of a run."""
         crop = None if self.crop is None else asdict(self.crop)
-        known = {"strides": list(self.strides), "coarsen": self.coarsen and str(self.coarsen), "crop": crop, "augment": self.augment}
+        known: dict[str, Any] = {
+            "strides": list(self.strides),
+            "coarsen": self.coarsen and str(self.coarsen),
+            "crop": crop,
+            "augment": self.augment,
+        }
         known |= {"normalise": describe(self._scaling), "max_nodes": self.max_nodes}
         return {k: v for k, v in known.items() if v not in (None, False, [1], [])}
 
@@ -270,7 +275,7 @@ def regions_of(windows: Windows, name: str) -> tuple[Int64[Tensor, "*X"], int]:
     values = windows.static[:, known.index(name)]
     if not bool((values == values[:1]).all()):
         raise ValueError(f"the static field {name!r} differs between trajectories; regions must be the same in all")
-    labels, numbers = values[0].unique(return_inverse=True)
+    labels, numbers = torch.unique(values[0], return_inverse=True)
     if not bool((labels == labels.round()).all()) or len(labels) > MOST_REGIONS:
         raise ValueError(
             f"the static field {name!r} has {len(labels)} values from {float(labels.min()):g}; regions are a few whole numbers"

@@ -152,7 +152,7 @@ class Augment:
 def declared(equation: str, parameters: Mapping[str, Sequence[float]] | None = None) -> dict[str, Symmetry]:
     """The symmetries of an equation of `surrogates.pde`, by names of their own, for the values that its parameters take; {} if unknown."""
     values = dict(parameters or {})
-    line = {"translate": Translate(), "reflect": Reflect(0, flips=("u",)), "galilean": Galilean()}
+    line: dict[str, Symmetry] = {"translate": Translate(), "reflect": Reflect(0, flips=("u",)), "galilean": Galilean()}
     if equation in ("kuramoto_sivashinsky", "burgers"):
         return line
     if equation == "forced_burgers":  # in law: the noise knows no place and no side, but it stands still

@@ -19,7 +19,7 @@ class Together:
 
     def __call__(self, t: Float[Tensor, " G"]) -> Float[Tensor, "G C *X"]:
         found: list[Tensor] = [torch.empty(0)] * len(t)
-        for p in self.which.unique().tolist():
+        for p in sorted(set(self.which.tolist())):
             mine = (self.which == p).nonzero()[:, 0]
             for b, values in zip(mine.tolist(), self.parts[p].at_rows(self.rows[mine])(t[mine]), strict=True):
                 found[b] = values

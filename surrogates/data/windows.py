@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import sha256
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,7 @@ class Windows:
         if subsample > 1:
             parts = [thin(p, subsample) for p in parts]
         in_memory = subsample > 1 or not isinstance(source, str | Path) or not split
+        read: list[tuple[Any, Flags]]
         if stream:
             read = [streamed(p, change) for p in parts]
         else:
@@ -297,10 +299,10 @@ def _columns(part: xr.Dataset) -> Float[Tensor, "B P"]:
     return torch.stack([v.expand(count) for v in known.values()], 1) if known else torch.zeros(count, 0, dtype=torch.float64)
 
 
-def _pieces(values: npt.NDArray[np.float32], start: int, stop: int, step: int) -> Iterator[Float[Tensor, "T C *X"]]:
+def _pieces(values: Any, start: int, stop: int, step: int) -> Iterator[Float[Tensor, "T C *X"]]:
     """Frames start, start + step, ... below stop: at once, or where they are many in pieces that share a frame."""
     count = len(range(start, stop, step))
-    at_once = max(2, LONGEST // max(1, values[:1].nbytes))
+    at_once = max(2, LONGEST // max(1, 4 * prod(values.shape[1:])))
     for first in range(0, count - 1, at_once - 1):
         frames = values[start + first * step : min(stop, start + (first + at_once) * step) : step]
         yield torch.from_numpy(np.ascontiguousarray(frames))

@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from surrogates.contracts import Conditions
+from surrogates.data.gaps import whole_starts
 from surrogates.data.series import Series
 from surrogates.interchange import FORCINGS, TIME, TRAJECTORY, conditions_of, declared, domain_of, from_xarray, trajectories_of
 from surrogates.metrics import NRMSE, Correlation, SpreadSkill
@@ -34,9 +35,9 @@ class Trial:
 
 
 def trial(dataset: xr.Dataset, surrogate: Surrogate, frames: int, starts: int = 1, trajectories: int | None = None) -> Trial:
-    """The first `trajectories`, from `starts` times each that are evenly spaced, as far apart as they can be.
+    """The first `trajectories`, from `starts` times each that are evenly spaced, as far apart as they can be with no gap after them.
 
-    Raises ValueError where a trajectory is too short for the history and the frames.
+    Raises ValueError where a trajectory, or what lies between its gaps, is too short for the history and the frames.
     """
     chosen = dataset.isel({TRAJECTORY: slice(trajectories)}) if TRAJECTORY in dataset.dims else dataset
     have, need = chosen.sizes[TIME], surrogate.history + frames
@@ -44,7 +45,10 @@ def trial(dataset: xr.Dataset, surrogate: Surrogate, frames: int, starts: int = 
         raise ValueError(
             f"the trajectories have {have} frames but {surrogate.history} of history and {frames} ahead are needed; ask for fewer"
         )
-    first = dict.fromkeys(round(s * (have - need) / max(1, starts - 1)) for s in range(starts))
+    free = whole_starts(chosen, need)
+    if not len(free):
+        raise ValueError(f"no {need} successive frames lie between the gaps of these trajectories; ask for fewer frames ahead")
+    first = dict.fromkeys(int(free[round(s * (len(free) - 1) / max(1, starts - 1))]) for s in range(starts))
     parts, conditions, ids = [], [], list[int]()
     for start in first:
         part = chosen.isel({TIME: slice(start, start + need)})
@@ -115,7 +119,8 @@ class Rollouts:
         return {name: sum(v * n for v, n in found) / sum(n for _, n in found) for name, found in sums.items()}
 
     def _of_part(self, surrogate: Surrogate, truth: xr.Dataset, count: int) -> dict[str, float]:
-        within = [lead for lead in self.leads if lead + surrogate.history <= truth.sizes[TIME]]
+        chosen = truth.isel({TRAJECTORY: slice(count)}) if TRAJECTORY in truth.dims else truth
+        within = [lead for lead in self.leads if len(whole_starts(chosen, lead + surrogate.history))]
         if not within:
             return {}
         frames = max(within)
