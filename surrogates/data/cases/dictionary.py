@@ -21,7 +21,7 @@ from typing import Any
 WORD = re.compile(r"[A-Za-z0-9_.,:()|*\[\] -]+")
 
 
-def number(value: float) -> str:
+def number(value: Any) -> str:
     """A finite number, exactly. Raises ValueError for anything else."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise ValueError(f"a case takes finite numbers, got {value!r}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,7 @@ FAMILIES = ("channel", "cavity", "dam")
 Values = Mapping[str, float]
 
 
+@runtime_checkable
 class Family(Protocol):
     """`parameters` and `mesh` name what a recipe may say, with defaults; None is what it must say. `programs` are needed; the last solves.
 

@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 Histories = dict[str, NDArray[np.float64]]
 """Tables by name, with "time" among them."""
 COURANT = re.compile(r"^Courant Number mean: \S+ max: (\S+)", re.M)
-INTERFACE = re.compile(r"^Interface Courant Number mean: \S+ max: (\S+)", re.M)
 STEP = re.compile(r"^Time = (\S+)", re.M)
 PRESSURE = re.compile(r"Solving for p\w*, Initial residual = (\S+), Final residual = (\S+),")
 CONTINUITY = re.compile(r"continuity errors : sum local = (\S+),")
@@ -42,20 +41,19 @@ class Log:
 
 def read_log(text: str, since: float = 0.0) -> Log:
     """Raises ValueError for a log without time steps."""
-    starts = [m.start() for m in STEP.finditer(text)]
-    times = [float(m[1]) for m in STEP.finditer(text)]
-    if not times:
+    steps, courants = list(STEP.finditer(text)), list(COURANT.finditer(text))
+    if not steps:
         raise ValueError("the solver's log has no time step")
+    said = np.array([m.start() for m in courants])
     courant, residual, continuity, count = 0.0, 0.0, 0.0, 0
-    for time, start, end in zip(times, starts, [*starts[1:], len(text)], strict=True):
-        if time <= since:
+    for step, end in zip(steps, [*(m.start() for m in steps[1:]), len(text)], strict=True):
+        if float(step[1]) <= since:
             continue
-        before = text.rfind("Courant Number mean", 0, start)  # said before the step is taken
-        said = COURANT.search(text, text.rfind("\n", 0, before) + 1) if before >= 0 else None
-        step = text[start:end]
-        courant = max(courant, float(said[1]) if said else 0.0)
-        residual = max(residual, *(float(m[2]) for m in [*PRESSURE.finditer(step)][-1:]))
-        continuity = max(continuity, *(float(m[1]) for m in [*CONTINUITY.finditer(step)][-1:]))
+        before = int(np.searchsorted(said, step.start()))  # a Courant number is told before its step is taken
+        courant = max(courant, float(courants[before - 1][1]) if before else 0.0)
+        body = text[step.start() : end]
+        residual = max(residual, *_last(PRESSURE, 2, body))
+        continuity = max(continuity, *_last(CONTINUITY, 1, body))
         count += 1
     seconds = SECONDS.findall(text)
     return Log(count, courant, residual, continuity, float(seconds[-1]) if seconds else 0.0)
@@ -81,6 +79,11 @@ def strouhal(times: Float[np.ndarray, " step"], lift: Float[np.ndarray, " step"]
         return float("nan")
     zeros = times[up] - swing[up] * (times[up + 1] - times[up]) / (swing[up + 1] - swing[up])
     return float((len(zeros) - 1) / (zeros[-1] - zeros[0]) * size / speed)
+
+
+def _last(pattern: re.Pattern[str], group: int, text: str) -> tuple[float, ...]:
+    """What the pattern found last, and 0."""
+    return (0.0, *(float(m[group]) for m in [*pattern.finditer(text)][-1:]))
 
 
 def _table(path: Path, columns: int) -> Float[np.ndarray, "step column"]:

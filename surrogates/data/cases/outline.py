@@ -86,7 +86,7 @@ def area(points: Points) -> float:
     return float(0.5 * (x * np.roll(y, -1) - np.roll(x, -1) * y).sum())
 
 
-def inside(points: Points, polygon: Points) -> Bool[np.ndarray, " point"]:
+def inside(points: Points, polygon: Float[np.ndarray, "corner 2"]) -> Bool[np.ndarray, " point"]:
     """Whether each point lies within a polygon: an odd number of its sides crosses the ray to the right."""
     (x, y), a, b = points.T[:, :, None], polygon, np.roll(polygon, -1, axis=0)
     spans = (a[:, 1] > y) != (b[:, 1] > y)
@@ -95,7 +95,7 @@ def inside(points: Points, polygon: Points) -> Bool[np.ndarray, " point"]:
     return np.asarray((spans & (x < crossing)).sum(1) % 2 == 1)
 
 
-def gap(one: Points, other: Points) -> float:
+def gap(one: Points, other: Float[np.ndarray, "other 2"]) -> float:
     """The least distance between the points of two outlines; 0 where one holds a point of the other."""
     if bool(inside(one, other).any() or inside(other, one).any()):
         return 0.0

@@ -26,7 +26,7 @@ from surrogates.data.truth import Tick
 from surrogates.data.workers import StopError, locked, progress
 
 POLL = 0.5  # s between looks at how far a solver is
-OVERSHOOT = 1.5  # the step adapts to the last one's Courant number: so far a single step may be above the bound
+OVERSHOOT = 2.0  # the step adapts to the last one's Courant number: so far a single step may be above the bound
 RESIDUAL = 1e-5  # of the last pressure correction of a step
 
 
