@@ -1,4 +1,4 @@
-"""What a recipe may say of a parameter: a constant, a uniform or log-uniform range, a choice.
+"""What a recipe may say of a parameter: a constant, a uniform or log-uniform range, whole numbers, a choice.
 
 Inverse transform sampling: with p uniform on (0, 1), a + p (b - a) is uniform and a (b/a)^p is log-uniform on [a, b].
 """
@@ -14,12 +14,12 @@ import numpy as np
 
 from surrogates.errors import nearest
 
-KINDS = ("constant", "uniform", "log_uniform", "choice")
+KINDS = ("constant", "uniform", "log_uniform", "integer", "choice")
 
 
 @dataclass(frozen=True)
 class Distribution:
-    """A number, or `{uniform: [a, b]}`, `{log_uniform: [a, b]}`, `{choice: [a, b, ...]}`."""
+    """A number, or `{uniform: [a, b]}`, `{log_uniform: [a, b]}`, `{integer: [a, b]}` (b counts), `{choice: [a, b, ...]}`."""
 
     kind: str
     values: tuple[float, ...]
@@ -31,6 +31,10 @@ class Distribution:
             raise ValueError(f"coefficients are finite and not negative, got {list(self.values)}; the equation holds the sign")
         if self.kind.endswith("uniform") and not (len(self.values) == 2 and self.values[0] < self.values[1]):
             raise ValueError(f"{self.kind} takes [lower, upper] with lower < upper, got {list(self.values)}")
+        if self.kind == "integer" and not (
+            len(self.values) == 2 and self.values[0] <= self.values[1] and all(v % 1 == 0 for v in self.values)
+        ):
+            raise ValueError(f"integer takes whole numbers [lower, upper], got {list(self.values)}")
         if self.kind == "log_uniform" and self.values[0] <= 0:
             raise ValueError(f"log_uniform needs a positive lower end, got {self.values[0]}")
 
@@ -58,6 +62,8 @@ class Distribution:
         p = np.random.default_rng(key).random()
         if self.kind == "uniform":
             return self.values[0] + p * (self.values[1] - self.values[0])
+        if self.kind == "integer":
+            return float(self.values[0] + p * (self.values[1] - self.values[0] + 1) // 1)
         if self.kind == "log_uniform":
             return float(self.values[0] * (self.values[1] / self.values[0]) ** p)
         return self.values[int(p * len(self.values))]

@@ -56,6 +56,11 @@ EQUATIONS: dict[str, Callable[..., Truth]] = {
     "isotropic_turbulence": pde.IsotropicTurbulence,
     "filtered_turbulence": pde.FilteredTurbulence,
     "rayleigh_benard": pde.RayleighBenard,
+    "fno_navier_stokes": pde.FnoNavierStokes,
+    "gray_scott": pde.GrayScott,
+    "advection": pde.Advection,
+    "wave": pde.Wave,
+    "mp_pde": pde.MessagePassingPDE,
 }
 SCHEMES = {"etdrk2": pde.etdrk2, "etdrk4": pde.etdrk4}
 STAGES = {"etdrk2": 2, "etdrk4": 4}

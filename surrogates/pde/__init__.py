@@ -6,11 +6,15 @@ from surrogates.pde.burgers import Burgers
 from surrogates.pde.crank_nicolson import rk4_crank_nicolson
 from surrogates.pde.etd import etdrk2, etdrk4
 from surrogates.pde.filtered_turbulence import FilteredTurbulence
+from surrogates.pde.fno_navier_stokes import FnoNavierStokes
 from surrogates.pde.forced_burgers import ForcedBurgers
+from surrogates.pde.gray_scott import GrayScott
 from surrogates.pde.kdv import KdV
 from surrogates.pde.kolmogorov import Kolmogorov
 from surrogates.pde.kuramoto_sivashinsky import KuramotoSivashinsky
+from surrogates.pde.linear import Advection, Wave
 from surrogates.pde.lyapunov import lyapunov_exponent, turnover_time
+from surrogates.pde.mp_pde import MessagePassingPDE
 from surrogates.pde.passive_scalar import PassiveScalar
 from surrogates.pde.porous_medium import PorousMedium
 from surrogates.pde.rayleigh_benard import RayleighBenard
@@ -20,15 +24,19 @@ from surrogates.pde.stefan import Stefan
 from surrogates.pde.turbulence import IsotropicTurbulence
 
 __all__ = [
+    "Advection",
     "BarotropicJet",
     "Burgers",
     "Climatology",
     "FilteredTurbulence",
+    "FnoNavierStokes",
     "ForcedBurgers",
+    "GrayScott",
     "IsotropicTurbulence",
     "KdV",
     "Kolmogorov",
     "KuramotoSivashinsky",
+    "MessagePassingPDE",
     "PassiveScalar",
     "Persistence",
     "PorousMedium",
@@ -36,6 +44,7 @@ __all__ = [
     "ShallowWater",
     "Spectral",
     "Stefan",
+    "Wave",
     "etdrk2",
     "etdrk4",
     "lyapunov_exponent",

@@ -197,11 +197,14 @@ def head(fields: Fields, heads: Sequence[HeadFactory]) -> SizedHead | None:
 
 
 def conditioning(data: DataModule, wanted: Sequence[str] | None) -> tuple[str, ...]:
-    """The parameters to condition on. Raises ValueError for one that the data lack, or that does not vary."""
+    """The parameters to condition on: unless given all that vary, but for keys, which name a random draw and are no coefficients.
+
+    Raises ValueError for one that the data lack, or that does not vary.
+    """
     mean, std = data.parameter_statistics
     varies = {n: bool(s > 1e-9 * torch.maximum(m.abs(), s)) for n, m, s in zip(data.parameter_names, mean, std, strict=True)}
     if wanted is None:
-        return tuple(n for n in data.parameter_names if varies[n])
+        return tuple(n for n in data.parameter_names if varies[n] and not n.endswith("_key"))
     for name in wanted:
         if name not in varies:
             raise ValueError(f"the data have no parameter {name!r} to condition on; they have {list(varies)}{nearest(name, varies)}")
