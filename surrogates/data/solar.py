@@ -20,11 +20,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
-import cftime
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from surrogates.data.dates import cftime
 from surrogates.interchange import SINCE
 
 SOLAR_CONSTANT = 1361.0  # W m-2 at one astronomical unit
@@ -63,7 +64,7 @@ def moments(times: ArrayLike, about: Mapping[str, str]) -> Moments:
     if SINCE not in about.get("units", ""):
         raise ValueError(f"times in units {about.get('units')!r} are no dates, and the sun needs them: 'hours since 1996-01-01'")
     calendar = about.get("calendar", "standard")
-    dates = np.atleast_1d(cftime.num2date(np.asarray(times, np.float64), about["units"], calendar))
+    dates = np.atleast_1d(cftime().num2date(np.asarray(times, np.float64), about["units"], calendar))
     seconds = np.array([d.hour * 3600 + d.minute * 60 + d.second + d.microsecond * 1e-6 for d in dates])
     of_day = seconds / 86400
     lengths = np.array([(_first(d.year + 1, calendar) - _first(d.year, calendar)).days for d in dates])
@@ -75,8 +76,8 @@ def moments(times: ArrayLike, about: Mapping[str, str]) -> Moments:
     return Moments((np.array([d.year for d in dates]) - 2000 + of_year) * YEAR - 0.5, of_day, of_year)
 
 
-def _first(year: int, calendar: str) -> cftime.datetime:
-    return cftime.datetime(year, 1, 1, calendar=calendar)
+def _first(year: int, calendar: str) -> Any:
+    return cftime().datetime(year, 1, 1, calendar=calendar)
 
 
 def sun(days: ArrayLike) -> Sun:

@@ -87,7 +87,7 @@ def laid_out(data: xr.Dataset, domain: AnyDomain, of: Roles) -> xr.Dataset:
         for f in fields:
             for name, meta in variables(f, domain):
                 v = data[of.sources[name]].variable
-                v = v.set_dims({TRAJECTORY: 1, **v.sizes}) if state and TRAJECTORY not in v.dims else v
+                v = v.set_dims({TRAJECTORY: 1, **v.sizes}) if state and TRAJECTORY not in v.dims else v  # type: ignore[no-untyped-call]
                 lead = [d for d in (TRAJECTORY, MEMBER, TIME, LEVEL) if d in v.dims]
                 v = v.transpose(*lead, *axes(domain)).astype(np.float32)
                 out[name] = xr.Variable(v.dims, v.data, meta)

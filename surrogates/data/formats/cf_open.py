@@ -129,7 +129,7 @@ def _chunked(data: xr.Dataset) -> xr.Dataset:
     """Behind every array dask, in the chunks of the file; where it has none, in blocks of frames. Out of the valid range is missing."""
     for name, v in data.data_vars.items():
         if v.dtype.kind not in "fiub":
-            data = data.drop_vars(name)
+            data = data.drop_vars(str(name))
             continue
         native = v.encoding.get("preferred_chunks") or {}
         chunks = {str(d): int(native[d]) for d in v.dims if d in native}
@@ -159,7 +159,7 @@ def _joined(parts: Mapping[Path, xr.Dataset]) -> xr.Dataset:
         return whole
     same_clock = [whole, *(_counted_as(whole, first, data, path) for path, data in rest)]
     try:
-        return xr.combine_by_coords(
+        joined = xr.combine_by_coords(
             same_clock, data_vars="minimal", coords="minimal", compat="override", join="exact", combine_attrs="override"
         )
     except ValueError as error:
@@ -168,6 +168,8 @@ def _joined(parts: Mapping[Path, xr.Dataset]) -> xr.Dataset:
             f"{first.parent}: the files {names} do not make one series ({error}); open them one by one, or keep those apart whose grids, "
             "levels or times differ"
         ) from error
+    assert isinstance(joined, xr.Dataset)
+    return joined
 
 
 def _counted_as(whole: xr.Dataset, first: Path, data: xr.Dataset, path: Path) -> xr.Dataset:

@@ -14,11 +14,11 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import cftime
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from surrogates.data.dates import cftime
 from surrogates.data.formats import checks
 from surrogates.data.formats.given import Given
 from surrogates.interchange import SINCE
@@ -43,7 +43,7 @@ def clock(time: xr.DataArray, given: Given, path: Path) -> tuple[NDArray[np.floa
     if SINCE in units:
         about["calendar"] = str(time.attrs.get("calendar", "standard"))
         try:
-            cftime.num2date(0, units, about["calendar"])
+            cftime().num2date(0, units, about["calendar"])
         except ValueError as error:
             raise ValueError(f"{place}: units {units!r} in calendar {about['calendar']!r} are no dates: {error}") from error
     return checks.rising(time.values, place), about
@@ -55,8 +55,8 @@ def moved(numbers: NDArray[Any], source: Mapping[str, str], target: Mapping[str,
         return np.asarray(numbers, np.float64)
     if SINCE not in source["units"] or SINCE not in target["units"] or source.get("calendar") != target.get("calendar"):
         raise ValueError(f"{place}: one file counts time as {dict(source)} and another as {dict(target)}; convert them to one calendar")
-    dates = cftime.num2date(numbers, source["units"], source["calendar"])
-    return np.asarray(cftime.date2num(dates, target["units"], target["calendar"]), np.float64)
+    dates = cftime().num2date(numbers, source["units"], source["calendar"])
+    return np.asarray(cftime().date2num(dates, target["units"], target["calendar"]), np.float64)
 
 
 def within(times: NDArray[np.float64], about: Mapping[str, str], limits: Sequence[Any], place: str) -> slice:
@@ -104,7 +104,7 @@ def dated(number: float, about: Mapping[str, str]) -> str:
     """A time for people."""
     if SINCE not in about["units"]:
         return f"{number:g}"
-    return str(cftime.num2date(float(number), about["units"], about["calendar"]).isoformat())
+    return str(cftime().num2date(float(number), about["units"], about["calendar"]).isoformat())
 
 
 def _number(value: Any, about: Mapping[str, str], place: str, *, end: bool) -> float:
@@ -116,12 +116,12 @@ def _number(value: Any, about: Mapping[str, str], place: str, *, end: bool) -> f
         numbers = [int(v) for v in day.split("-")] + [int(v) for v in hour.split(":") if v]
         if len(day.split("-")) != 3 or SINCE not in about["units"]:
             raise ValueError("a date has a year, a month and a day" if SINCE in about["units"] else "these times are no dates")
-        date = cftime.datetime(*numbers, calendar=about["calendar"])
+        date = cftime().datetime(*numbers, calendar=about["calendar"])
     except (ValueError, TypeError) as error:
         raise ValueError(f"{place}: options.time has {value!r}, which is no time of this file ({error}); write 1996-01-05T06:00") from error
-    found = float(cftime.date2num(date, about["units"], about["calendar"]))
+    found = float(cftime().date2num(date, about["units"], about["calendar"]))
     if end and not hour:
-        tomorrow = cftime.date2num(date + _DAY, about["units"], about["calendar"])
+        tomorrow = cftime().date2num(date + _DAY, about["units"], about["calendar"])
         return float(np.nextafter(tomorrow, -np.inf))
     return found
 
