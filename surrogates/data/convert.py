@@ -77,7 +77,7 @@ def plan(dest: Path, name: str, cuts: dict[str, list[Cut]]) -> list[Written]:
 def _write(files: Sequence[Written], workers: int, name: str, quiet: bool) -> None:
     rows = [(f, n) for f in files for n in f.missing()]
     stop = threading.Event()
-    with progress(name, sum(f.bytes(n) for f, n in rows), quiet) as tick, ThreadPoolExecutor(max(1, workers), "convert") as pool:
+    with progress(name, sum((f.bytes(n) for f, n in rows), 0.0), quiet) as tick, ThreadPoolExecutor(max(1, workers), "convert") as pool:
 
         def ticked(work: float) -> None:
             if stop.is_set():

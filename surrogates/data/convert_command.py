@@ -7,7 +7,9 @@ from typing import Any
 
 from surrogates.data.convert import convert
 from surrogates.data.cuts import Split
+from surrogates.data.files import files_of
 from surrogates.data.formats.given import Given
+from surrogates.data.hdf5 import open_hdf5
 from surrogates.data.parse import parse
 
 
@@ -30,7 +32,11 @@ def convert_command(
     known = Given.load(Path(given).expanduser()) if given is not None else None
     divided = parse(Split, split, "--split") if split is not None else None
     folder = convert(source, dest, format=format, given=known, split=divided, workers=workers)
+    counts = {split: sum(map(_trajectories, paths)) for split, paths in files_of(folder).items()}
+    told = ", ".join(f"{split} {count}" for split, count in counts.items())
+    print(f"{folder}: trajectories {told}; `surrogates data info {folder}` describes it")
 
-    from surrogates.data.commands import info
 
-    info(str(folder))
+def _trajectories(path: Path) -> int:
+    with open_hdf5(path) as f:
+        return int(f.attrs["n_trajectories"])

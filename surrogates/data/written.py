@@ -22,7 +22,7 @@ from surrogates.data.cuts import Cut
 from surrogates.data.hdf5 import OURS, PART, open_hdf5
 from surrogates.domains.layout import NODE, SPACE
 from surrogates.fields import Fields
-from surrogates.interchange import FORCINGS, LEVEL, MEMBER, STATIC, TIME, TRAJECTORY, declared, fields_of
+from surrogates.interchange import FORCINGS, GAPS, LEVEL, MEMBER, STATIC, TIME, TRAJECTORY, declared, fields_of
 
 BLOCK = 1 << 25  # bytes of frames in memory, a worker
 MOST = 1 << 28  # of one chunk of the source, which is read as a whole
@@ -47,10 +47,11 @@ class Written:
             return True
         if not self.draft.exists():
             pieces = skeletons(self.cuts)
+            gaps = {GAPS: str(pieces[0].attrs[GAPS])} if pieces[0].attrs.get(GAPS) else {}
+            about: dict[str, str | int | float] = {**gaps, **attrs}
             if self.mesh:
-                mesh_file.create(self.draft, pieces, name=self.name, attrs=attrs)
+                mesh_file.create(self.draft, pieces, name=self.name, attrs=about)
             else:
-                about: dict[str, str | int | float] = {**attrs}
                 layout.create_like(self.draft, _together(pieces), name=self.name, attrs=about)
         self._part = mesh_file.Part(self.draft) if self.mesh else layout.Part(self.draft)
         if isinstance(self._part, layout.Part):
@@ -129,22 +130,19 @@ def skeletons(cuts: Sequence[Cut]) -> list[xr.Dataset]:
 
 
 def blocks(cut: Cut) -> list[tuple[int, int]]:
-    """Ranges of frames that fit into memory; along the chunks of the source, which are read as a whole, where these do."""
+    """Ranges of frames that fit into memory, of whole chunks where the source has them: a chunk is read as a whole, and once."""
     frame = max(1, _frame_bytes(cut.part))
-    edges = [cut.start, cut.stop]
-    chunks = _chunks(cut.part)
+    most, chunks = max(1, BLOCK // frame), _chunks(cut.part)
     if chunks and max(chunks) * frame <= MOST:
-        ends = np.cumsum([0, *chunks]).tolist()
-        edges = sorted({cut.start, cut.stop, *(e for e in ends if cut.start < e < cut.stop)})
-    most = max(1, BLOCK // frame)
+        inner = [e for e in np.cumsum(chunks).tolist() if cut.start < e < cut.stop]
+    else:
+        inner = list(range(cut.start + most, cut.stop, most))
     out: list[tuple[int, int]] = []
-    for a, b in pairwise(edges):
+    for a, b in pairwise([cut.start, *inner, cut.stop]):
         if out and b - out[-1][0] <= most:
             out[-1] = (out[-1][0], b)
-        elif chunks and len(edges) > 2:
-            out.append((a, b))
         else:
-            out += [(n, min(n + most, b)) for n in range(a, b, most)]
+            out.append((a, b))
     return out
 
 
@@ -200,7 +198,7 @@ def _together(pieces: Sequence[xr.Dataset]) -> xr.Dataset:
 
 def _key(cut: Cut) -> str:
     part, digest = cut.part, sha256()
-    for what in ("domain", "fields", STATIC, FORCINGS, "dt"):
+    for what in ("domain", "fields", STATIC, FORCINGS, GAPS, "dt"):
         digest.update(f"{what}{part.attrs.get(what)}".encode())
     time = part[TIME].isel({TIME: slice(cut.start, cut.stop)})
     digest.update(f"{time.attrs.get('units')}{time.attrs.get('calendar')}".encode() + np.asarray(time.values).tobytes())

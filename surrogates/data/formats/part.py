@@ -1,7 +1,7 @@
 """One part of a source as a Dataset: lazy arrays, one a component, named and laid out as `surrogates.interchange` says.
 
 A source names its arrays (`u`, `v`, `p`); `Given.fields` says which of them are one vector: {velocity: [u, v]}. What it does not name is
-a scalar of its own.
+a scalar of its own. `Given.options` has `gaps: NaN` where NaN means missing, and is not the ruin of a solver.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from surrogates.data.formats.given import Given
 from surrogates.domains import layout
 from surrogates.domains.layout import AnyDomain
 from surrogates.fields import Field, Fields
-from surrogates.interchange import TIME, TRAJECTORY, coordinates, declare, describe_attrs, domain_of, variables
+from surrogates.interchange import GAPS, TIME, TRAJECTORY, coordinates, declare, describe_attrs, domain_of, variables
 
 Lazy = Any
 """An array that reads what is asked of it: a memory map, or one of dask."""
@@ -84,7 +84,9 @@ def part(
     for time in (TIME, "lead_time"):
         coords[time][2]["units"] = unit
     step = dt if dt is not None else float(times[1] - times[0]) if len(times) > 1 else 0.0
-    return xr.Dataset(data, coords, {"dataset": given.name or name, "dt": step, **describe_attrs(fields, domain), **(attrs or {})})
+    gaps = {GAPS: str(given.options[GAPS])} if GAPS in given.options else {}
+    said = {"dataset": given.name or name, "dt": step, **gaps, **describe_attrs(fields, domain)}
+    return xr.Dataset(data, coords, {**said, **(attrs or {})})
 
 
 def with_static(made: xr.Dataset, arrays: Mapping[str, Lazy], *fields: Field) -> xr.Dataset:
