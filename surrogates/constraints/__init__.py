@@ -9,6 +9,7 @@ from surrogates.constraints.dykstra import Dykstra
 from surrogates.constraints.energy import EnergyBand, EnergyBudget
 from surrogates.constraints.fluxes import FluxedIntegral, OpenIntegral
 from surrogates.constraints.functional import LinearFunctionals
+from surrogates.constraints.held_boundary import HeldBoundary
 from surrogates.constraints.integral import ConservedIntegral
 from surrogates.constraints.lateral import LateralBoundaries
 from surrogates.constraints.multiplicative import ScaledIntegral
@@ -35,6 +36,7 @@ __all__ = [
     "FluxedIntegral",
     "Function",
     "GaussNewton",
+    "HeldBoundary",
     "InOrder",
     "LateralBoundaries",
     "Law",

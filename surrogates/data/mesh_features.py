@@ -6,6 +6,7 @@
 They are static fields, so that any network gets them as channels (`known`), not only those that read markers. The distance is that to the
 facets of the boundary: the smallest over the facets around the nearest boundary nodes, which is exact where no facet is longer than the way
 to its ends' neighbours, as in meshes made for flows. A mesh without cells, or a curved one, has the distance to the nearest boundary node.
+A node that two boundaries share belongs to one of them: a wall ends at its own last node.
 """
 
 from __future__ import annotations
@@ -109,7 +110,7 @@ def _to_facets(points: Tensor, facets: Tensor, near: Int[Tensor, "node k"]) -> F
     return out
 
 
-def _distance(x: Float[Tensor, "n D"], corners: Float[Tensor, "n D D"]) -> Float[Tensor, " n"]:
+def _distance(x: Float[Tensor, "n D"], corners: Float[Tensor, "n K D"]) -> Float[Tensor, " n"]:
     """To points, segments or triangles, the one of each row: to its plane where the foot lies within, else to its sides."""
     count = corners.shape[1]
     if count == 1:

@@ -3,6 +3,7 @@
 from surrogates.train.calibrate import Calibration, calibrate
 from surrogates.train.ema import EMA
 from surrogates.train.module import Training
+from surrogates.train.noisy import NoisyPast
 from surrogates.train.optimiser import Optimiser
 from surrogates.train.run import Run, Settings, train
 from surrogates.train.strategies import OneStep, Pushforward, Strategy
@@ -12,6 +13,7 @@ from surrogates.train.validation import Rollouts
 __all__ = [
     "EMA",
     "Calibration",
+    "NoisyPast",
     "OneStep",
     "Optimiser",
     "Pushforward",

@@ -199,7 +199,9 @@ def _parsed(path: Path) -> tuple[ET.Element, bytes, str]:
     if tag is None:
         raise ValueError(f"{path}: the appended data have no encoding, or do not begin with an underscore")
     end = whole.rfind(b"</AppendedData>")
-    appended, encoding = whole[begin + tag.end() : end if end > 0 else len(whole)], tag.group(1).decode()
+    if end < 0 or b"</VTKFile>" not in whole[end:]:
+        raise ValueError(f"{path} ends within its appended data; it is truncated: copy it again")
+    appended, encoding = whole[begin + tag.end() : end], tag.group(1).decode()
     try:
         root = ET.fromstring(whole[:begin] + b"</VTKFile>")
     except ET.ParseError as error:

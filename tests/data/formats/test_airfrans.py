@@ -11,9 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from surrogates.data.formats import Given, open_parts
+from surrogates.data.formats import Given, open_parts, vtp
 from surrogates.data.formats import airfrans as reader
-from surrogates.data.formats import vtp
 from surrogates.interchange import declared, domain_of, fields_of, from_xarray, parameters_of, static_of
 
 meshio = pytest.importorskip("meshio")

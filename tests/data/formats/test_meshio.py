@@ -144,7 +144,7 @@ def test_a_moving_mesh_is_a_displacement(tmp_path: Path) -> None:
         file = flat(2, t)
         meshio.write(tmp_path / f"{t}.vtu", flat(2, t, points=file.points + np.array([0.1 * t, 0, 0])))
     still = open_parts(tmp_path, given=GIVEN)["all"][0]
-    with pytest.raises(ValueError, match=r"the points of .*1.vtu lie elsewhere.*moving: true"):
+    with pytest.raises(ValueError, match=r"the points of .*\d.vtu lie elsewhere.*moving: true"):
         still["p"].compute()
     part = open_parts(tmp_path, given=Given(dt=0.1, units=UNITS, options={"moving": True}))["all"][0]
     assert part.attrs["moving"] == "displacement"
@@ -155,7 +155,7 @@ def test_what_is_wrong_is_named(tmp_path: Path) -> None:
     meshio.write(tmp_path / "0.vtu", flat(2, 0))
     meshio.write(tmp_path / "1.vtu", flat(3, 0))
     (part,) = open_parts(tmp_path, given=GIVEN)["all"]
-    with pytest.raises(ValueError, match=r"1.vtu has another mesh than the first frame \(16 points, 18 cells, against 9 and 8\)"):
+    with pytest.raises(ValueError, match=r"1\.vtu has another mesh than the first frame \(16 points, 18 cells, against 9 and 8\)"):
         part["p"].compute()
     cells = square(2).cells.numpy().copy()
     cells[3, 1] = 77

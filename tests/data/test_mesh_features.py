@@ -1,0 +1,72 @@
+"""Distances to walls against all facets at once, and markers as channels."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from meshes import square
+
+from surrogates.constraints.facets import boundary_facets
+from surrogates.data.mesh_features import wall_distance, with_features
+from surrogates.domains import Box, Mesh
+from surrogates.fields import Field, Fields
+from surrogates.interchange import declared, static_of, to_xarray
+
+
+def test_straight_walls_are_as_far_as_they_are() -> None:
+    mesh = square(5)
+    x, y = mesh.points.T
+    below = (x > 0.2) & (x < 0.8)  # the corners belong to inflow and outflow
+    torch.testing.assert_close(wall_distance(mesh, ["walls"])[below], torch.minimum(y, 1 - y).float()[below])
+
+
+def ring() -> Mesh:
+    """Between two circles, the inner one an obstacle of twelve sides."""
+    angle = np.linspace(0, 2 * np.pi, 12, endpoint=False)
+    points = np.concatenate([r * np.stack([np.cos(angle), np.sin(angle)], 1) for r in (0.5, 0.8, 1.2, 2.0)])
+    at = np.arange(48).reshape(4, 12)
+    a, b, c, d = at[:-1], at[1:], np.roll(at[1:], -1, 1), np.roll(at[:-1], -1, 1)
+    cells = np.concatenate([np.stack([p.ravel() for p in t], 1) for t in ((a, b, c), (a, c, d))])
+    return Mesh.from_cells(points, cells, {"cylinder": at[0], "far": at[-1]}, units="m")
+
+
+def test_round_walls_agree_with_the_smallest_over_all_facets() -> None:
+    mesh = ring()
+    corners = mesh.points[boundary_facets(mesh).corners]
+    inner = corners[(corners.norm(dim=2) < 0.6).all(1)]
+    a, side = inner[:, 0], inner[:, 1] - inner[:, 0]
+    x = mesh.points[:, None] - a
+    t = ((x * side).sum(2) / side.square().sum(1)).clamp(0, 1)
+    truth = (x - t[..., None] * side).norm(dim=2).amin(1)
+    torch.testing.assert_close(wall_distance(mesh, ["cylinder"]), truth.float())
+
+
+def test_a_box_of_tetrahedra() -> None:
+    x = np.stack(np.meshgrid(*[np.linspace(0, 1, 4)] * 3, indexing="ij"), -1).reshape(-1, 3)
+    from scipy.spatial import Delaunay
+
+    jiggled = x + 0.05 * np.random.default_rng(0).uniform(-1, 1, x.shape) * ((x > 0) & (x < 1))
+    cells = Delaunay(jiggled).simplices
+    spans = jiggled[cells[:, 1:]] - jiggled[cells[:, :1]]
+    mesh = Mesh.from_cells(jiggled, cells[np.abs(np.linalg.det(spans)) > 1e-6], {"floor_wall": np.flatnonzero(x[:, 2] == 0)})
+    torch.testing.assert_close(wall_distance(mesh, ["floor_wall"]), mesh.points[:, 2].float(), rtol=1e-5, atol=1e-6)
+
+
+def test_boundaries_are_channels_in_the_order_asked_for() -> None:
+    mesh = square(2)
+    plain = to_xarray(torch.randn(2, 3, 1, 9), Fields.of(Field("u")), mesh, time=[0.0, 1.0, 2.0], trajectories=[0, 1])
+    made = with_features(plain, names=("outflow", "body", "walls"), walls=("walls",))
+    assert declared(made, "static").channels == ("boundary_outflow", "boundary_body", "boundary_walls", "wall_distance")
+    static = static_of(made)
+    assert static.shape == (2, 4, 9) and not static[:, 1].any()
+    assert torch.equal(static[0, 2] > 0, mesh.boundary("walls")) and made["wall_distance"].attrs["units"] == "m"
+    assert declared(with_features(plain, walls=()), "static").channels == ("boundary_walls", "boundary_inflow", "boundary_outflow")
+
+
+def test_bad_input_is_refused() -> None:
+    with pytest.raises(ValueError, match="none of the walls shore"):
+        wall_distance(square(2), ["shore"])
+    box = to_xarray(torch.zeros(1, 1, 1, 4), Fields.of(Field("u")), Box.periodic((4,), (1.0,)), time=[0.0], trajectories=[0])
+    with pytest.raises(ValueError, match="boundaries by name are those of a Mesh"):
+        with_features(box)
