@@ -10,7 +10,6 @@ array. Parts of one split have the same fields and units; they may differ in mes
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 
@@ -20,9 +19,10 @@ from surrogates.data.formats.given import Given
 from surrogates.errors import nearest
 
 FORMATS = {
+    "mesh": "our HDF5 of fields on meshes (format_name surrogates.mesh), or a folder data/<split> of such files",
     "the_well": "HDF5 with groups dimensions, t0_fields, t1_fields, t2_fields, or a folder data/<split> of such files",
     "meshgraphnets": "HDF5 of trajectories with mesh_pos, cells, node_type",
-    "pdearena": "HDF5 or NetCDF with a group train, valid or test of fields (trajectory, time, ...)",
+    "pdearena": "HDF5 with a group train, valid or test of u, vx, vy, or pde_..., or d_field; train.zarr or train/seed=*/run*/output.nc",
     "pdebench": "HDF5 with tensor, or density, pressure, Vx, or velocity, particles, force, or groups 0000, 0001, ... with data",
     "cfdbench": "a folder of cases, each with case.json and u.npy, v.npy",
     "airfrans": "a folder of simulations, each with <name>_internal.vtu and <name>_aerofoil.vtp",
@@ -61,7 +61,7 @@ def reader_of(path: Path, format: str | None = None) -> ModuleType:
             raise ValueError(f"no format {format!r} among {list(FORMATS)}{nearest(format, FORMATS)}")
         return _module(format)
     for name in FORMATS:
-        if find_spec(f"{__name__}.{name}") and _module(name).recognises(path):
+        if _module(name).recognises(path):
             return _module(name)
     looked = "; ".join(f"{name}: {what}" for name, what in FORMATS.items())
     raise ValueError(

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sources import check_part
 
 from surrogates.data import open_dataset
-from surrogates.data.formats import Given, open_parts
+from surrogates.data.formats import Given, checks, open_parts
 from surrogates.interchange import domain_of, fields_of, from_xarray, parameters_of
 
 SAID = """
@@ -115,3 +115,16 @@ def test_what_no_format_knows_is_told_with_what_was_looked_for(tmp_path: Path) -
         open_parts(tmp_path)
     with pytest.raises(ValueError, match="no format 'numpy'.*did you mean"):
         open_parts(tmp_path, "numpy")
+
+
+def test_files_that_numpy_ships() -> None:
+    """Written by several of its versions: numbers are read, pickled objects are not."""
+    folder = Path(np.__file__).parent / "lib" / "tests" / "data"
+    if not folder.is_dir():
+        pytest.skip("this NumPy was installed without its tests")
+    for path in folder.glob("*.npy"):
+        if "objarr" in path.name:
+            with pytest.raises(ValueError, match=path.name):
+                checks.npy(path)
+        else:
+            assert checks.npy(path).size
