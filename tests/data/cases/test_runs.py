@@ -64,7 +64,8 @@ def test_a_channel_from_gmsh_to_a_file(made: tuple[CaseRecipe, Path]) -> None:
 
 @needs(channel)
 def test_forces_from_cells_are_those_of_openfoam(made: tuple[CaseRecipe, Path]) -> None:
-    """To a percent of the drag, at every frame; the wall encloses the body, so its areas sum to nothing."""
+    """Pressure to rounding; shear but for the gradient along the wall, which OpenFOAM takes from the cell: 2 % of the drag on a mesh as
+    coarse as this one, .2 % on those of the recipe. The wall encloses the body, so its areas sum to nothing."""
     recipe, folder = made
     path = runs.path_of(recipe, folder, 0)
     part = open_parts(path)["train"][0]
@@ -74,7 +75,9 @@ def test_forces_from_cells_are_those_of_openfoam(made: tuple[CaseRecipe, Path]) 
     table = cases.tables_of(path)
     rows = [int(np.abs(table["time"] - t).argmin()) for t in recipe.frames.start + part["time"].values]
     theirs = torch.from_numpy(table["force"][rows, 0])
-    assert (ours - theirs).abs().max() < 0.01 * theirs.sum(1)[:, 0].abs().max()
+    drag = theirs.sum(1)[:, 0].abs().max()
+    assert (ours - theirs)[:, 0].abs().max() < 1e-6 * drag
+    assert (ours - theirs)[:, 1].abs().max() < 0.025 * drag
 
 
 @needs(channel)
@@ -130,7 +133,7 @@ def test_missing_programs_are_told_before_any_work(tmp_path: Path, monkeypatch: 
 def test_a_cavity_lies_on_a_box(tmp_path: Path) -> None:
     """Graded cells come back as a stretched Box; the lid drags the fluid beneath it, whose volume flows nowhere."""
     recipe = CaseRecipe(
-        "box", "cavity", constant(reynolds=100.0, aspect=0.5), {"cells": 12, "grading": 2.0}, Frames(3, 0.2), {"train": Split(1)}
+        "box", "cavity", constant(reynolds=100.0, aspect=0.5), {"cells": 12.0, "grading": 2.0}, Frames(3, 0.2), {"train": Split(1)}
     )
     part = open_parts(cases.make(recipe, tmp_path, quiet=True))["train"][0]
     box = domain_of(part)
@@ -145,7 +148,7 @@ def test_a_cavity_lies_on_a_box(tmp_path: Path) -> None:
 def test_a_dam_keeps_its_water(tmp_path: Path) -> None:
     """The obstacle is dry; water falls, its volume stays, and its share is between 0 and 1."""
     about = constant(column_width=0.15, column_height=0.3, obstacle_x=0.3, obstacle_width=0.05, obstacle_height=0.05)
-    recipe = CaseRecipe("fall", "dam", about, {"cells": 16}, Frames(4, 0.05), {"train": Split(1)}, Solver(0.8, 3))
+    recipe = CaseRecipe("fall", "dam", about, {"cells": 16.0}, Frames(4, 0.05), {"train": Split(1)}, Solver(0.8, 3))
     part = open_parts(cases.make(recipe, tmp_path, quiet=True))["train"][0]
     tank = domain_of(part)
     assert isinstance(tank, Masked) and int((~tank.wet).sum()) == 2
