@@ -24,6 +24,8 @@ from surrogates.domains.layout import axes
 from surrogates.fields import Fields
 from surrogates.interchange import LEVEL, MEMBER, TIME, TRAJECTORY, coordinates, declare, describe_attrs, variables
 
+__all__ = ["final_of", "open_hdf5", "read_file"]
+
 RESUME = "`surrogates data make`, said again, resumes it; partial=True opens its complete trajectories"
 INTERNAL = ("format", "fields", "static", "forcings", "domain", MEMBERS)
 
@@ -71,7 +73,8 @@ def _dataset(f: h5py.File, path: Path, partial: bool) -> xr.Dataset:
     first, lead = rows[::members], () if members == 1 else (members,)
     times, of_members = times_from(f), range(members) if lead else None
     coords = coordinates(grid, times, ids[first].tolist(), of_members, parameters=_parameters(f, first), about_time=about_time(f))
-    sizes, data = (len(ids), len(times)), {}
+    sizes = (len(ids), len(times))
+    data: dict[str, Any] = {}
     for k in (*(Known(x, timed=True, shared=False) for x in fields), *known):
         data |= _variables(f, path, k, grid, rows, lead, sizes)
         if k.field.levels:
