@@ -202,7 +202,7 @@ def test_geostrophic_currents_converge_to_the_exact_ones() -> None:
 
     assert 3.5 < error(16) / error(32) < 4.5
     with pytest.raises(ValueError, match="within 3 degrees of the equator"):
-        geostrophic(torch.zeros(1, 1, 8, 16), Sphere((9, 16), "poles").with_shape((8, 16)))
+        geostrophic(torch.zeros(1, 1, 9, 16), Sphere((9, 16), "poles"))
 
 
 def test_persistence_is_the_change_over_a_lead_and_leaves_out_what_is_missing(
