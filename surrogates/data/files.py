@@ -15,8 +15,9 @@ import xarray as xr
 from surrogates import catalog
 from surrogates.data.layout import MEMBERS, OURS, PART
 from surrogates.data.read import open_hdf5, read_file
+from surrogates.domains.layout import NODE, same
 from surrogates.errors import nearest
-from surrogates.interchange import TIME, TRAJECTORY
+from surrogates.interchange import TIME, TRAJECTORY, domain_of
 
 SPLITS = ("train", "valid", "test")
 SIZES = ("tiny", "small", "full")
@@ -125,6 +126,8 @@ def join(parts: Sequence[xr.Dataset]) -> xr.Dataset:
                 raise ValueError(f"the files of one data set differ in {what}: {first.attrs[what]} and {other.attrs[what]}")
         if other.sizes[TIME] != first.sizes[TIME]:
             raise ValueError(f"the files of one data set differ in length: {first.sizes[TIME]} and {other.sizes[TIME]} frames")
+        if NODE in first.dims and not same(domain_of(first), domain_of(other)):
+            raise ValueError("the files of one data set lie on different meshes")
     together = xr.concat(list(parts), dim=TRAJECTORY, data_vars="minimal", coords="minimal", compat="override", join="override")
     together.attrs = {k: v for k, v in first.attrs.items() if k != "checksum"}
     if all("checksum" in p.attrs for p in parts):

@@ -15,7 +15,7 @@ import xarray as xr
 from surrogates.data.files import SPLIT, files_of, foreign, join, locate, open_dataset
 from surrogates.data.read import read_file
 from surrogates.domains import Mesh
-from surrogates.domains.layout import same
+from surrogates.domains.layout import NODE, same
 from surrogates.errors import nearest
 from surrogates.interchange import FORCINGS, STATIC, TIME, TRAJECTORY, domain_of, parameters_of, trajectories_of
 
@@ -54,17 +54,17 @@ def _of_files(source: str | Path, split: str | None, size: str | None) -> list[x
 
 
 def distinct(parts: list[xr.Dataset]) -> list[xr.Dataset]:
-    """Parts that agree, their trajectories told apart. Raises ValueError where there are none, or they differ in what a model is made for."""
+    """Parts that agree, their trajectories told apart. Raises ValueError for none, and where they differ in what a model is made for."""
     if not parts:
         raise ValueError("a split needs at least one part, got an empty list")
-    first = parts[0]
+    first, here = parts[0], domain_of(parts[0])
     for n, other in enumerate(parts[1:], start=1):
         for what in ("fields", "dt", STATIC, FORCINGS, SPLIT):
             if other.attrs.get(what) != first.attrs.get(what):
                 raise ValueError(f"parts 0 and {n} of a split differ in {what}: {first.attrs.get(what)} and {other.attrs.get(what)}")
-        here, there = domain_of(first), domain_of(other)
-        if not (same(here, there) or isinstance(here, Mesh)):
-            raise ValueError(f"parts 0 and {n} of a split lie on {here} and {there}; train on one grid at a time")
+        alike = NODE in other.dims if isinstance(here, Mesh) else same(here, domain_of(other))
+        if not alike:
+            raise ValueError(f"parts 0 and {n} of a split lie on {here} and {domain_of(other)}; train on one grid at a time")
         if list(parameters_of(other)) != list(parameters_of(first)):
             raise ValueError(f"parts 0 and {n} of a split have parameters {list(parameters_of(first))} and {list(parameters_of(other))}")
     ids = [trajectories_of(p) for p in parts]
