@@ -24,8 +24,8 @@ from surrogates.domains import Mesh
 from surrogates.fields import Field, Fields
 from surrogates.interchange import domain_of
 
-AREA = Field("wall_area", "m", ("x", "y"), long_name="area of the body beside the cell, per depth, into the body")
-DISTANCE = Field("wall_distance", "m", long_name="distance of the cell from the body beside it, 0 where there is none")
+AREA = Field("body_area", "m", ("x", "y"), long_name="area of the body beside the cell, per depth, into the body")
+DISTANCE = Field("body_distance", "m", long_name="distance of the cell from the body beside it, 0 where there is none")
 STATIC = Fields((AREA, DISTANCE))
 BODY = "obstacle"
 
