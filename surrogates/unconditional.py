@@ -31,6 +31,7 @@ from surrogates.noise import AtStep, SeededNoise, splitmix
 from surrogates.normalise import Normaliser
 from surrogates.record import construct, describe, recorded
 from surrogates.saved import CONFIG, WEIGHTS, read_weights, write_weights
+from surrogates.scaling import Scaling
 from surrogates.train.build import OperatorFactory, RefinerFactory, given, operator_sizes
 from surrogates.train.ema import EMA
 from surrogates.train.module import SCALE_WINDOWS, VALIDATION
@@ -47,10 +48,10 @@ class Generator(nn.Module):
     The refiner generates fields.count channels in normalised units; its operator is made for a context of none.
     """
 
-    def __init__(self, fields: Fields, domain: Domain, refiner: nn.Module) -> None:
+    def __init__(self, fields: Fields, domain: Domain, refiner: nn.Module, scaling: Scaling | None = None) -> None:
         super().__init__()
         self.fields, self.domain, self.refiner = fields, domain, refiner
-        self.normaliser = Normaliser.identity(fields.count, len(domain.shape))
+        self.normaliser = Normaliser.identity(fields.count, len(domain.shape), scaling, fields, domain.shape)
 
     def forward(self, noise: Draws, rows: int, domain: Domain | None = None) -> Float[Tensor, "B C *X"]:
         """One state a row of the noise, physical; on another `domain` than its own where the operator allows."""
@@ -125,7 +126,7 @@ def untrained(data: DataModule, operator: OperatorFactory, refiner: RefinerFacto
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(splitmix(seed) >> 1)
         network = operator(*operator_sizes(refiner, channels, 0, 0, False, 1))
-        generator = Generator(data.fields, data.domain, refiner(network, **given(refiner, channels, 1)))
+        generator = Generator(data.fields, data.domain, refiner(network, **given(refiner, channels, 1)), data.scaling)
     generator.normaliser.load_state_dict(data.normaliser.state_dict())
     fit_scale, windows = getattr(generator.refiner, "fit_scale", None), data.windows("train")
     if fit_scale is not None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,7 +14,9 @@ from torch import Tensor
 from surrogates.domains import Box, Sphere
 from surrogates.fields import Field, Fields
 from surrogates.normalise import Moments, Normaliser
+from surrogates.operators import FNO
 from surrogates.record import construct, describe
+from surrogates.saved import load, save
 from surrogates.scaling import Scaling, scaling_of
 from surrogates.surrogate import Surrogate
 from surrogates.target import Absolute, Tendency
@@ -133,3 +137,22 @@ def test_a_file_says_it_and_a_surrogate_keeps_it() -> None:
     ):
         with pytest.raises(ValueError, match=message):
             scaling_of(bad)
+
+
+def test_folders_keep_it_and_those_of_before_load(tmp_path: Path) -> None:
+    def made(scaling: Scaling | None) -> Surrogate:
+        return Surrogate(FIELDS, Box.periodic((4, 5), 1.0), 1.0, operator=FNO(5, 5, 0, width=4, modes=(2, 2), layers=1), scaling=scaling)
+
+    u, land = states(), torch.arange(20).reshape(4, 5) % 3
+    scaling = Scaling("level", {"rain": Log(0.1)}, "land", 3)
+    first = made(scaling)
+    first.normaliser.load_state_dict(Normaliser.fit(Source(u), scaling, FIELDS, land).state_dict())
+    again = load(save(first, tmp_path / "new"))
+    assert torch.equal(again.normaliser.encode(u), first.normaliser.encode(u)) and again.normaliser.scaling == scaling
+    card = (tmp_path / "new" / "card.md").read_text()
+    assert "over all 3 regions of `land`" in card and "| rain | Log(mm) |" in card
+    config = save(made(None), tmp_path / "old") / "config.json"
+    entry = json.loads(config.read_text())
+    assert entry["surrogate"]["arguments"].pop("scaling") is None
+    config.write_text(json.dumps(entry))
+    assert load(tmp_path / "old").normaliser.scaling is None

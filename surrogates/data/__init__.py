@@ -3,6 +3,8 @@
 `surrogates.data.module.DataModule` is not imported here, since it needs lightning.
 """
 
+from surrogates.data.coarse import Coarse
+from surrogates.data.crops import Crops
 from surrogates.data.files import open_dataset
 from surrogates.data.generate import make
 from surrogates.data.order import Order
@@ -12,6 +14,8 @@ from surrogates.data.windows import Batch, Windows
 
 __all__ = [
     "Batch",
+    "Coarse",
+    "Crops",
     "Order",
     "Recipe",
     "Windows",

@@ -42,13 +42,19 @@ def by_parameter(dataset: xr.Dataset, name: str, ranges: Mapping[str, tuple[floa
     return out
 
 
-def by_time(dataset: xr.Dataset, fractions: Mapping[str, float]) -> dict[str, xr.Dataset]:
-    """Consecutive blocks of time, as long as `fractions` says. Raises ValueError where they do not make at most the whole."""
+def by_time(dataset: xr.Dataset, fractions: Mapping[str, float], gap: int = 0) -> dict[str, xr.Dataset]:
+    """Consecutive blocks of time, as long as `fractions` says, less the first `gap` frames of every block but the first: so far apart that
+    the end of one tells nothing of the next. Raises ValueError where they do not make at most the whole, or the gap leaves nothing of one.
+    """
     total = sum(fractions.values())
     if min(fractions.values()) <= 0 or total > 1 + 1e-9:
         raise ValueError(f"fractions must be positive and sum to at most 1, got {dict(fractions)}")
     edges = np.round(np.cumsum([0, *fractions.values()]) * dataset.sizes[TIME]).astype(int).tolist()
-    return {s: _named(dataset.isel({TIME: slice(a, b)}), s) for s, a, b in zip(fractions, edges[:-1], edges[1:], strict=True)}
+    spans = {s: (a + (gap if n else 0), b) for n, (s, a, b) in enumerate(zip(fractions, edges[:-1], edges[1:], strict=True))}
+    for split, (a, b) in spans.items():
+        if gap < 0 or a >= b:
+            raise ValueError(f"a gap of {gap} frames leaves nothing of the block {split!r}; give it a larger share, or a narrower gap")
+    return {s: _named(dataset.isel({TIME: slice(a, b)}), s) for s, (a, b) in spans.items()}
 
 
 def split_of(dataset: xr.Dataset) -> dict[str, xr.Dataset]:

@@ -159,6 +159,17 @@ def declared(equation: str, parameters: Mapping[str, Sequence[float]] | None = N
         return {"translate": Translate(), "reflect": Reflect(0, flips=("u",))}
     if equation == "kdv":
         return {"translate": Translate(), "galilean": Galilean(gain=1 / 6)}
+    plane: dict[str, Symmetry] = {"translate": Translate(), "reflect": Reflect(0), "reflect_y": Reflect(1), "turn": Turn()}
+    if equation in ("gray_scott", "wave"):
+        return plane
+    if equation == "isotropic_turbulence":
+        return {**plane, "reflect_z": Reflect(2)}
+    if equation == "filtered_turbulence":  # the stress is a tensor, which reflects but does not turn here
+        return {**{k: g for k, g in plane.items() if k != "turn"}, "reflect_z": Reflect(2)}
+    if equation == "rayleigh_benard":
+        return {"translate": Translate((0,)), "reflect": Reflect(0)}
+    if equation == "advection":
+        return {"translate": Translate()}
     if equation in ("kolmogorov2d", "passive_scalar2d"):
         return _kolmogorov(values)
     if equation in ("shallow_water", "barotropic_jet"):
@@ -204,9 +215,20 @@ def chosen(
         if name not in known:
             raise ValueError(f"{equation or 'this equation'} has no symmetry {name!r} here; it has {list(known)}{nearest(name, known)}")
     out = tuple(g for name in names for g in known[name])
+    if wanted is True:
+        return tuple(g for g in out if fits(g, grid))
     for g in out:
         check(g, grid)
     return out
+
+
+def fits(g: Symmetry, grid: Grid) -> bool:
+    """Whether a symmetry of the equation is one of the grid too."""
+    try:
+        check(g, grid)
+    except ValueError:
+        return False
+    return True
 
 
 def check(g: Symmetry, grid: Grid) -> None:

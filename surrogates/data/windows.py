@@ -131,6 +131,8 @@ class Windows:
 
     def _describe(self, parts: Sequence[xr.Dataset], change: Change | None) -> None:
         first = parts[0]
+        self.attrs = dict(first.attrs)
+        """Of the data, the first part's where there are several."""
         if "dt" not in first.attrs:
             raise ValueError("the Dataset has no attribute 'dt' (the frame step); set dataset.attrs['dt']")
         self.fields: Fields = fields_of(first)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from surrogates.contracts import Conditions
 from surrogates.fields import Fields
-from surrogates.interchange import MEMBER, TIME, TRAJECTORY, conditions_of, domain_of, fields_of, from_xarray
+from surrogates.interchange import GAPS, MEMBER, NAN, TIME, TRAJECTORY, conditions_of, domain_of, fields_of, from_xarray
 from surrogates.metrics.align import aligned
 from surrogates.metrics.label import labelled
 from surrogates.metrics.lifetimes import lifetimes
@@ -39,7 +39,8 @@ def score(
 
     `metrics`: those of `standard` unless given. `climatology`: the nRMSE of a climatological forecast (any of trajectory, lead_time,
     field; `score` of such a forecast gives "nrmse_field"), for the time to half of it. `chunk`: leads in memory at a time.
-    Raises ValueError where grids, units, variables, trajectories or times do not meet, or where the truth is not finite.
+    Where the truth declares gaps (NaN in a cell that counts), a frame with one has no score: NaN, which xarray's means leave out.
+    Raises ValueError where grids, units, variables, trajectories or times do not meet, or where the truth is not finite otherwise.
     """
     forecast, truth = aligned(forecast, truth)
     fields, domain = fields_of(forecast), domain_of(forecast)
@@ -53,10 +54,10 @@ def score(
         parts, failed = [], torch.zeros(1, members, 1, dtype=torch.bool, device=device)
         for start, stop in pairwise([*range(0, frames, chunk), frames]):
             window = {TRAJECTORY: [i], TIME: slice(start, stop)}
-            p, y = _tensors(forecast.isel(window), truth.isel(window), fields, device)
+            p, y, gap = _tensors(forecast.isel(window), truth.isel(window), fields, device)
             p, lost = fail(p, failed)
             failed = lost[:, :, -1:]
-            values = evaluate(metrics, p, y, conditions_of(truth.isel(window)).to(device))
+            values = unverified(evaluate(metrics, p, y, conditions_of(truth.isel(window)).to(device)), gap)
             parts.append({**values, "failed": lost.sum(1)})
         rows.append({name: torch.cat([part[name] for part in parts], 1).cpu() for name in parts[0]})
     arrays = {name: torch.cat([row[name] for row in rows]).numpy() for name in rows[0]}
@@ -80,15 +81,25 @@ def fail(prediction: Tensor, failed: Tensor) -> tuple[Tensor, Tensor]:
     return torch.where(lost.reshape(*lost.shape, *(1,) * (prediction.ndim - 3)), torch.nan, prediction), lost
 
 
-def _tensors(forecast: xr.Dataset, truth: xr.Dataset, fields: Fields, device: torch.device | str) -> tuple[Tensor, Tensor]:
+def unverified(values: dict[str, Tensor], gap: Tensor) -> dict[str, Tensor]:
+    """Values (B, T, ...) without those of frames (B, T) for which there is no truth."""
+    if not gap.any():
+        return values
+    return {name: torch.where(gap.reshape(*gap.shape, *(1,) * (v.ndim - 2)), torch.nan, v.double()) for name, v in values.items()}
+
+
+def _tensors(forecast: xr.Dataset, truth: xr.Dataset, fields: Fields, device: torch.device | str) -> tuple[Tensor, Tensor, Tensor]:
+    """Prediction, truth, and the frames (B, T) of which the truth is missing, and is zero."""
     p, y = (from_xarray(d, fields, torch.float64).to(device) for d in (forecast, truth))
+    gap = y.isnan().flatten(2).any(-1) & (truth.attrs.get(GAPS) == NAN)
+    y = torch.where(gap.reshape(*gap.shape, *(1,) * (y.ndim - 2)), 0.0, y)
     if not y.isfinite().all():
         first = int((~y.isfinite()).flatten(2).any(-1)[0].int().argmax())
         raise ValueError(
             f"the truth is not finite in trajectory {int(truth[TRAJECTORY].values[0])} at time {float(truth[TIME].values[first]):g}; "
             f"score only frames that have a truth"
         )
-    return (p if MEMBER in forecast.dims else p[:, None]), y
+    return (p if MEMBER in forecast.dims else p[:, None]), y, gap
 
 
 def _quantities(metrics: Sequence[ScoreMetric]) -> dict[str, Quantity]:

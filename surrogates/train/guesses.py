@@ -71,7 +71,8 @@ def cross_fitted(folders: Sequence[str | os.PathLike[str]], surrogate: Surrogate
         other = load_surrogate(folder)
         check_fit(other, data, surrogate.bundle, str(folder))
         fold = read_config_fold(folder)
-        same = all(torch.allclose(a, b) for a, b in zip(other.normaliser.buffers(), surrogate.normaliser.buffers(), strict=True))
+        one, another = other.normaliser, surrogate.normaliser
+        same = one.scaling == another.scaling and all(torch.allclose(a, b) for a, b in zip(one.buffers(), another.buffers(), strict=True))
         if not same or other.parameters_used != surrogate.parameters_used or type(other.target) is not type(surrogate.target):
             raise ValueError(
                 f"{folder} was trained with other statistics, target or parameters than the guess; train both on the same data set"

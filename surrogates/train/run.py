@@ -141,7 +141,7 @@ def _plain(model: dict[str, Any]) -> dict[str, Any]:
 def provenance(training: Training, steps: int, log: Log) -> dict[str, Any]:
     """Where a surrogate comes from: data, recipe, seed, commit, and the scores it ended with."""
     data = training.data
-    attrs = data.truths("train")[0].attrs
+    attrs = data.windows("train").attrs
     known = {
         "dataset": attrs.get("dataset") or "in memory",
         "size": attrs.get("size"),

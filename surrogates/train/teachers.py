@@ -34,7 +34,12 @@ def check_teacher(folder: str, student: Surrogate) -> None:
             f"the teacher {folder} generates {type(teacher.target).__name__} but its student {type(student.target).__name__}; "
             f"write `target: {type(teacher.target).__name__}`"
         )
-    if not _same(teacher.normaliser.state_dict(), student.normaliser.state_dict()) or not _same(_conditions(teacher), _conditions(student)):
+    scaled = teacher.normaliser.scaling == student.normaliser.scaling
+    if (
+        not scaled
+        or not _same(teacher.normaliser.state_dict(), student.normaliser.state_dict())
+        or not _same(_conditions(teacher), _conditions(student))
+    ):
         raise ValueError(f"the teacher {folder} was trained with other statistics than its student; train both on the same data")
     if not _same(_weights(teacher.operator), _weights(student.operator)):
         raise ValueError(

@@ -6,12 +6,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import xarray as xr
 
+from surrogates.data.coarse import Coarse
 from surrogates.data.module import DataModule, TrainingBatches
 from surrogates.data.windows import Batch, Windows
+from surrogates.fields import Field, Fields
+from surrogates.interchange import declare, domain_of, from_xarray
 
 Write = Callable[..., Path]
 
@@ -132,6 +136,44 @@ def test_folds_part_the_trajectories_and_share_the_statistics(dataset: xr.Datase
     assert seen[0].isdisjoint(seen[1]) and len(seen[0] | seen[1]) == 40
     assert {int(t) % 2 for t in folds[1].trajectories_of(torch.tensor(sorted(seen[1])))} == {1}
     assert torch.equal(folds[0].normaliser.state_mean, folds[1].normaliser.state_mean)
+
+
+def test_steps_of_several_lengths_are_drawn_by_seed_and_step(dataset: xr.Dataset) -> None:
+    data = DataModule({"train": dataset, "valid": dataset}, strides=[1, 2, 4], batch_size=8, seed=1)
+    batches = data.train_dataloader()
+    steps = [batches.at(n).conditions.dt for n in range(6)]
+    assert {round(float(v) / 0.25) for s in steps for v in s} == {1, 2, 4}
+    assert all(torch.equal(s, data.train_dataloader().at(n).conditions.dt) for n, s in enumerate(steps))
+    assert {float(v) for b in data.val_dataloader() for v in b.conditions.dt} == {0.25} and data.dt == 0.25
+    assert data.parameter_names == ("viscosity", "drag", "dt")
+    mean, std = data.parameter_statistics
+    assert float(mean[-1]) == pytest.approx(torch.tensor([1.0, 2.0, 4.0]).log().mean().item()) and std[-1] > 0
+    single = [DataModule({"train": dataset}, stride=s).normaliser.tendency_std for s in (1, 2, 4)]
+    lowest, highest = torch.stack(single).amin(0), torch.stack(single).amax(0)
+    assert bool(((data.normaliser.tendency_std >= lowest) & (data.normaliser.tendency_std <= highest)).all())
+
+
+def test_what_validation_is_compared_with_lies_on_the_grid_of_the_windows(folder: Path) -> None:
+    data = DataModule(str(folder), coarsen=Coarse(2), normalise={"by": "field"})
+    assert data.domain.shape == (3, 2) and domain_of(data.truth("valid")).shape == (3, 2)
+    assert torch.equal(data.windows("valid").batch([0]).past[0, 0], from_xarray(data.truth("valid"))[0, 0])
+    assert data.normaliser.state_std[0] == data.normaliser.state_std[1] != data.normaliser.state_std[2]
+    assert data.settings == {"coarsen": "means2", "normalise": data.settings["normalise"]} and DataModule(str(folder)).settings == {}
+
+
+def test_statistics_of_regions_come_from_a_static_field(dataset: xr.Dataset, monkeypatch: pytest.MonkeyPatch, write: Write) -> None:
+    land = (np.arange(24).reshape(6, 4) % 3 == 0).astype(np.float32)
+    known = declare(dataset.assign(land=(("x", "y"), land, {"units": "1"})), static=Fields.of(Field("land")))
+    data = DataModule({"train": known}, normalise={"regions": "land"})
+    assert data.scaling is not None and data.scaling.count == 2
+    u = from_xarray(dataset)
+    z = data.normaliser.encode(u)[..., torch.from_numpy(land) == 1]
+    torch.testing.assert_close(z.mean((0, 1, 3)), torch.zeros(3), atol=1e-5, rtol=0)
+    torch.testing.assert_close(z.std((0, 1, 3), correction=0), torch.ones(3), atol=1e-5, rtol=0)
+    with pytest.raises(ValueError, match="no static field of the data; they have \\['land'\\]; did you mean 'land'"):
+        _ = DataModule({"train": known}, normalise={"regions": "lands"}).normaliser
+    with pytest.raises(ValueError, match="regions are a few whole numbers"):
+        _ = DataModule({"train": known.assign(land=known["land"] + 0.5)}, normalise={"regions": "land"}).normaliser
 
 
 def test_bad_arguments_are_named(dataset: xr.Dataset) -> None:

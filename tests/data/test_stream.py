@@ -78,7 +78,7 @@ def test_the_chunks_of_a_batch_are_read_at_once(store: tuple[xr.Dataset, Delayed
 
 def test_reading_and_computing_overlap(store: tuple[xr.Dataset, Delayed]) -> None:
     """Eight batches are computed with, a delay each: what is read ahead is there when it is asked for."""
-    lazy, files = store
+    lazy, _ = store
     waits: dict[int, float] = {}
     for prefetch in (0, 3):
         batches, waited = TrainingBatches(Windows(lazy, 1, 1, stream=True), 2, 0, prefetch=prefetch), 0.0

@@ -17,6 +17,7 @@ from surrogates.data.windows import Batch
 from surrogates.domains import Box, Masked, Sphere
 from surrogates.fields import Field, Fields
 
+LAYER, CUBE = Box((16, 12), (0.0, 0.0), (4.0, 1.0), ("periodic", "wall")), Box.periodic((12, 12, 12), 2 * pi)
 LINE, PLANE, GLOBE = Box.periodic((32,), 20.0), Box.periodic((24, 24), 2 * pi), Sphere((16, 32), radius=6.37e6, units="m")
 SOLVERS = {
     "kuramoto_sivashinsky": (pde.KuramotoSivashinsky(max_dt=0.01, dtype="float64"), LINE, 0.1),
@@ -25,6 +26,11 @@ SOLVERS = {
     "kolmogorov2d": (pde.Kolmogorov(max_dt=0.02, dtype="float64", viscosity=0.02), PLANE, 0.1),
     "decaying": (pde.Kolmogorov(max_dt=0.02, dtype="float64", viscosity=0.02, forcing=0.0), PLANE, 0.1),
     "passive_scalar2d": (pde.PassiveScalar(max_dt=0.02, dtype="float64", viscosity=0.02, diffusivity=0.02), PLANE, 0.1),
+    "gray_scott": (pde.GrayScott(max_dt=1.0, dtype="float64", feed=0.04, kill=0.06), Box.periodic((24, 24), 2.5), 5.0),
+    "wave": (pde.Wave(speed=1.0), PLANE, 0.3),
+    "advection": (pde.Advection(speed=1.0), LINE, 0.3),
+    "isotropic_turbulence": (pde.IsotropicTurbulence(max_dt=0.05, dtype="float64", viscosity=0.05), CUBE, 0.1),
+    "rayleigh_benard": (pde.RayleighBenard(max_dt=0.05, dtype="float64", rayleigh=1e4), LAYER, 0.2),
     "shallow_water": (pde.ShallowWater(max_dt=600.0, dtype="float64"), GLOBE, 1200.0),
 }
 CASES = [

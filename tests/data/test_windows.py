@@ -157,6 +157,13 @@ def test_splits_are_disjoint_and_whole(dataset: xr.Dataset) -> None:
     assert set(blocks["train"]["time"].values).isdisjoint(blocks["valid"]["time"].values)
 
 
+def test_blocks_of_time_lie_a_gap_apart(dataset: xr.Dataset) -> None:
+    blocks = by_time(dataset, {"train": 0.5, "valid": 0.25, "test": 0.25}, gap=1)
+    assert [b["time"].values.tolist() for b in blocks.values()] == [[0.0, 0.25, 0.5, 0.75], [1.25, 1.5], [2.0]]
+    with pytest.raises(ValueError, match="a gap of 3 frames leaves nothing of the block 'valid'"):
+        by_time(dataset, {"train": 0.5, "valid": 0.25, "test": 0.25}, gap=3)
+
+
 def test_splits_that_make_no_sense_are_refused(dataset: xr.Dataset) -> None:
     with pytest.raises(ValueError, match="need 6"):
         by_trajectory(dataset, {"train": 5, "valid": 1})

@@ -180,6 +180,21 @@ def test_bad_input_is_refused(world: SimpleNamespace) -> None:
         score(forecast, truth, [NRMSE(world.fields), NRMSE(world.fields)])
 
 
+def test_frames_whose_truth_is_missing_have_no_score_and_the_others_theirs(world: SimpleNamespace) -> None:
+    nan, only = world.y.clone(), [NRMSE(world.fields), Correlation(world.fields)]
+    nan[1, 4] = torch.nan
+    whole = score(world.forecast(), world.truth(attrs={}), only)
+    gappy = score(world.forecast(), world.truth(nan, attrs={"gaps": "NaN"}), only)
+    missing = (whole["nrmse_field"] != gappy["nrmse_field"]).any("field")
+    assert int(missing.sum()) == 1 and bool(gappy["nrmse_field"].isnull().all("field").values[missing.values].all())
+    kept = gappy["correlation"].notnull()
+    xr.testing.assert_equal(gappy["correlation"].where(kept), whole["correlation"].where(kept))
+    infinite = nan.clone()
+    infinite[0, 2] = torch.inf
+    with pytest.raises(ValueError, match="not finite in trajectory 3"):
+        score(world.forecast(), world.truth(infinite, attrs={"gaps": "NaN"}), only)
+
+
 def test_different_grids_are_refused(world: SimpleNamespace) -> None:
     coarse = Box.periodic((4, 6), (1.0, 2.0), "m")
     other = to_xarray(torch.zeros(3, 8, 3, 4, 6), world.fields, coarse, time=world.times[1:], trajectories=[3, 4, 9], start=5.0)
