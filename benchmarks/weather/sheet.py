@@ -55,11 +55,11 @@ def _told(values: list[float], digits: int) -> str:
 
 
 def _said(task: Task, environment: Mapping[str, Any]) -> str:
-    m = environment["machine"]
+    seeds, threads, versions = len(task.entry["seeds"]), environment["threads"], environment["versions"]
     return (
-        f"\n{len(task.windows)} starts of the test split, {len(task.entry['seeds'])} training seeds (mean +- deviation over them). By area; "
-        f"ACC against the mean of the training frames. Times beside other work: {m['processor']}, {environment['threads']['torch']} threads, "
-        f"torch {environment['versions']['torch']}, commit {environment['commit']}.\n"
+        f"\n{len(task.windows)} starts of the test split, {seeds} training seeds (mean +- deviation). By area; ACC against the mean of the "
+        f"training frames. Times beside other work: {environment['machine']['processor']}, {threads['torch']} threads, "
+        f"torch {versions['torch']}, commit {environment['commit']}.\n"
     )
 
 

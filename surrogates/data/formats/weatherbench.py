@@ -54,14 +54,13 @@ NONE = "none"
 
 
 def recognises(path: Path) -> bool:
-    """A Zarr store with time, latitude and longitude by these names and a variable that such stores have; or a sidecar with its URL."""
+    """A Zarr store with time, latitude and longitude by these names and a variable that such stores have; or a folder whose sidecar tells
+    the URL of a store."""
     try:
-        return (
-            cf_open.is_store(path)
-            and all((path / n).is_dir() for n in ("time", "latitude", "longitude"))
-            and any((path / n).is_dir() for n in SIGNS)
-        )
-    except OSError:
+        if cf_open.is_store(path):
+            return all((path / n).is_dir() for n in ("time", "latitude", "longitude")) and any((path / n).is_dir() for n in SIGNS)
+        return path.is_dir() and "url" in Given.beside(path).options
+    except (OSError, ValueError):
         return False
 
 

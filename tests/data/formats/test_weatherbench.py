@@ -108,6 +108,16 @@ def test_a_forcing_that_the_store_has_is_its_own(tmp_path: Path) -> None:
     assert set(declared(part, "forcings").names) == set(COMPUTED)
 
 
+def test_a_store_elsewhere_is_opened_by_its_url(tmp_path: Path) -> None:
+    """Through fsspec: here the file system of this machine by a URL, told by a sidecar in an empty folder."""
+    path = store(tmp_path / "far/era5.zarr", coarse=True)
+    (tmp_path / "near").mkdir()
+    (tmp_path / "near/source.yaml").write_text(f"options: {{url: 'file://{path}', variables: [2m_temperature]}}\n")
+    (part,) = open_parts(tmp_path / "near")["all"]
+    np.testing.assert_array_equal(part["temperature_2m"].values, only(path)["temperature_2m"].values)
+    assert domain_of(part) == domain_of(only(path)) and part.attrs["dataset"] == "near"
+
+
 def test_a_long_series_is_read_a_frame_at_a_time(tmp_path: Path) -> None:
     """Chunks of one frame are read when they are asked for: with all others gone, this one is still there."""
     path = store(tmp_path / "era5.zarr", coarse=True, encoding={"geopotential": {"chunks": (1, 3, 32, 16)}})
