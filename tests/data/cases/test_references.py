@@ -86,7 +86,7 @@ def _through(
 def test_the_cavity_converges_to_the_table_of_ghia(reynolds: int, end: float, tmp_path: Path) -> None:
     """Twice the cells bring it at least 2.5 times closer, until the tables' own error of about .005 is reached."""
     coarse, fine = (max(ghia(reynolds, cells, end, tmp_path / str(cells))) for cells in (16, 32))
-    assert fine < max(coarse / 2.5, 0.006) and fine < 0.03
+    assert fine < max(coarse / 2.5, 0.006) and fine < 0.04
 
 
 def flow_past(reynolds: float, speed: float, mesh: dict[str, float], frames: Frames, courant: float, folder: Path) -> Path:
