@@ -1,7 +1,8 @@
 """What every reader asks of a file before it believes it: sizes that are there, plain numbers, no way out of the folder, rising times.
 
 A header may declare any shape; what is allocated for it is bounded by what the file holds. An uncompressed array has its bytes in the
-file; a compressed one at most DEFLATE's 1032 for each. Nothing is unpickled, no link leads to another file, no name leads elsewhere.
+file; one in chunks has all of them there, which DEFLATE makes at most 1032 times larger, and others no larger than LARGEST_CHUNK each.
+Nothing is unpickled, no link leads to another file, no name leads elsewhere.
 Source of the bound: J. Gailly, M. Adler, zlib technical details, https://zlib.net/zlib_tech.html ("Maximum Compression Factor").
 """
 
@@ -16,6 +17,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 DEFLATE = 1032
+DEFLATE_AT_MOST = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32, h5py.h5z.FILTER_LZF}
+LARGEST_CHUNK = 1 << 30  # bytes
 EVEN = 1e-3
 ROUNDING = 2.0**-22  # of the difference of two numbers in float32, relative to these
 Numbers = NDArray[np.float64]
@@ -50,12 +53,24 @@ def array(f: h5py.Group, name: str, path: Path, shape: tuple[int | None, ...] | 
     if found.is_virtual or found.external:
         raise ValueError(f"{place} keeps its values in other files; only arrays that are in the file are read")
     numbers(found.dtype, place)
-    filtered = found.chunks is not None and found.id.get_create_plist().get_nfilters() > 0
-    room = found.id.get_storage_size() * (DEFLATE if filtered else 1)
-    held(found.shape, found.dtype, min(room, path.stat().st_size * DEFLATE), place)
+    _stored(found, path, place)
     if shape is not None:
         shaped(found.shape, shape, place)
     return found
+
+
+def _stored(found: h5py.Dataset, path: Path, place: str) -> None:
+    """That its bytes are in the file: all of them, or all of its chunks, none of which may become much more than is stored of it."""
+    room = min(found.id.get_storage_size(), path.stat().st_size)
+    filters = found.id.get_create_plist()
+    known = {filters.get_filter(n)[0] for n in range(filters.get_nfilters())} <= DEFLATE_AT_MOST
+    if found.chunks is None:
+        held(found.shape, found.dtype, room, place)
+        return
+    held(found.chunks, found.dtype, LARGEST_CHUNK, f"{place} in chunks")
+    held(found.shape, found.dtype, found.id.get_num_chunks() * prod(found.chunks) * found.dtype.itemsize, place)
+    if known:
+        held(found.shape, found.dtype, room * (DEFLATE if filters.get_nfilters() else 1), place)
 
 
 def numbers(dtype: np.dtype[Any], place: str) -> None:

@@ -10,8 +10,8 @@
     split: {train: 0.8, valid: 0.1, test: 0.1, by: trajectory}    # or by order, or by time with a `gap` of frames (data/cuts.py)
     options: {}                        # what one format asks for beside this
 
-It is written in `source.yaml` (or `source.json`) beside the data, or in any file told by `--given`; the latter goes first. A reader that
-needs a thing asks for it with `Given.need`, whose error holds the line to write. Nothing is guessed.
+It is written in `source.yaml` (or `source.json`) beside the data, or told by `--given`, which goes first. A reader that needs a thing asks
+for it with `Given.need` or `Given.ask`, whose error holds the lines to write. Nothing is guessed.
 """
 
 from __future__ import annotations
@@ -22,23 +22,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from surrogates.data.cuts import Split
+from surrogates.data.formats.asking import SIDECARS, missing
 from surrogates.data.parse import load_yaml, merge, parse
 from surrogates.domains import Box
 
 T = TypeVar("T")
-SIDECARS = ("source.yaml", "source.json")
-EXAMPLES = {
-    "name": "channel",
-    "dt": "0.1",
-    "time": "0.0",
-    "units": "{velocity: m/s}",
-    "fields": "{velocity: [u, v]}",
-    "lengths": "[1.0, 1.0]",
-    "lower": "[0.0, 0.0]",
-    "boundary": "[periodic, wall]",
-    "parameters": "{viscosity: 0.001}",
-    "split": "{train: 0.8, valid: 0.1, test: 0.1}",
-}
+OTHERS = "others"
 
 
 @dataclass(frozen=True)
@@ -86,22 +75,25 @@ class Given:
         `key` is a name above, or "units.pressure", "parameters.viscosity", "options.columns=[...]" for one entry of a mapping, where
         what follows "=" is the example that the error shows.
         """
-        if not _absent(value):
-            assert value is not None
-            return value
-        key, _, example = key.partition("=")
-        head, _, entry = key.partition(".")
-        shown = example or EXAMPLES.get(head, "...")
-        if entry:
-            shown = f"{{{entry}: {example or {'units': 'm/s', 'parameters': '0.001', 'fields': '[u, v]'}.get(head, '...')}}}"
-        raise ValueError(
-            f"{path}: {key} is not known: {why}. Write the line `{head}: {shown}` (with your values) in {SIDECARS[0]} beside the data, "
-            "or in a file told by --given FILE (in Python: given=Given(...))"
-        )
+        if _absent(value):
+            raise missing(path, {key: why})
+        assert value is not None
+        return value
+
+    def ask(self, path: Path, wanted: Mapping[str, str]) -> None:
+        """Keys, as of `need`, that no file of a format has, and why: all that are not given are asked for in one ValueError."""
+        lacking = {key: why for key, why in wanted.items() if _absent(self._held(key))}
+        if lacking:
+            raise missing(path, lacking)
+
+    def _held(self, key: str) -> object:
+        head, _, entry = key.partition("=")[0].partition(".")
+        held = getattr(self, head)
+        return (held.get(entry) or (held.get(OTHERS) if head == "units" else None)) if entry else held
 
     def unit(self, name: str, path: Path, known: str | None = None) -> str:
         """The unit of a field, of "time" or of "length": as given, else as the file says (`known`). Raises ValueError for neither."""
-        unit = self.units.get(name) or known or self.units.get("others")
+        unit = self.units.get(name) or known or self.units.get(OTHERS)
         return self.need(unit, f"units.{name}", path, f"the file has no unit for {name!r}; `others: '1'` says it of all that have none")
 
     def box(

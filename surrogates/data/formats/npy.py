@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from surrogates.data.formats import checks
 from surrogates.data.formats.given import Given
-from surrogates.data.formats.part import fields_of, part
+from surrogates.data.formats.part import fields_of, part, wholes
 from surrogates.domains.box import AXES
 
 SUFFIX = ".npy"
@@ -75,8 +75,9 @@ def _by_field(paths: dict[str, Path], folder: Path, given: Given) -> xr.Dataset:
 
 def _part(arrays: dict[str, NDArray[Any]], path: Path, given: Given) -> xr.Dataset:
     shape = next(iter(arrays.values())).shape
-    domain = given.box(shape[2:], path)
-    dt = given.need(given.dt, "dt", path, "an array does not say the time between its frames")
+    units = [f"units.{name}" for name in dict.fromkeys((*wholes(list(arrays), given, path).values(), "length", "time"))]
+    given.ask(path, dict.fromkeys(("dt", "lengths", "boundary", *units), "an array holds numbers alone"))
+    domain, dt = given.box(shape[2:], path), given.dt or 0.0
     times = [(given.time or 0.0) + n * dt for n in range(shape[1])]
     of = fields_of(list(arrays), given, path, AXES[: domain.dim])
     return part(arrays, of, domain, given=given, times=times, name=path.stem, dt=dt)

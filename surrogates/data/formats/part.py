@@ -24,6 +24,15 @@ Lazy = Any
 """An array that reads what is asked of it: a memory map, or one of dask."""
 
 
+def wholes(names: Sequence[str], given: Given, path: Path) -> dict[str, str]:
+    """The name of the field that each array is of, or a component of. Raises ValueError for components that are not there."""
+    vectors = {part: name for name, parts in given.fields.items() for part in parts}
+    lost = [part for part in vectors if part not in names]
+    if lost:
+        raise ValueError(f"{path}: `fields` names {lost}, and the arrays are {list(names)}")
+    return {name: vectors.get(name, name) for name in names}
+
+
 def fields_of(
     names: Sequence[str], given: Given, path: Path, axes: Sequence[str], known: Mapping[str, str] | None = None
 ) -> dict[str, Field]:
@@ -32,13 +41,9 @@ def fields_of(
     Raises ValueError for a vector of arrays that are not there or as many as no vector has, and for units that nobody says.
     """
     out: dict[str, Field] = {}
-    vectors = {part: (name, parts) for name, parts in given.fields.items() for part in parts}
-    lost = [part for part in vectors if part not in names]
-    if lost:
-        raise ValueError(f"{path}: `fields` names {lost}, and the arrays are {list(names)}")
-    for name in names:
-        whole, parts = vectors.get(name, (name, ()))
-        if parts and len(parts) not in (1, len(axes), len(axes) ** 2):
+    for name, whole in wholes(names, given, path).items():
+        parts = given.fields.get(whole, ())
+        if len(parts) not in (0, 1, len(axes), len(axes) ** 2):
             raise ValueError(f"{path}: field {whole!r} has {len(parts)} components {list(parts)}; a vector here has {len(axes)}")
         tensor = tuple(a + b for a in axes for b in axes)
         labels = () if len(parts) < 2 else tuple(axes) if len(parts) == len(axes) else tensor

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from sources import check_part
 
+from surrogates.cli import main
 from surrogates.data import open_dataset
 from surrogates.data.formats import Given, checks, open_parts
 from surrogates.interchange import domain_of, fields_of, from_xarray, parameters_of
@@ -75,7 +77,7 @@ def test_any_precision_and_byte_order_is_read_right(tmp_path: Path, u: NDArray[n
         ("dt: 0.25", "dt is not known"),
         ("lengths: [2, 3]", "lengths is not known"),
         ("boundary: [periodic, wall]", "boundary is not known"),
-        ("units: {velocity: m/s, p: Pa, length: m, time: s}", "units.length is not known"),
+        ("units: {velocity: m/s, p: Pa, length: m, time: s}", "units.p, units.velocity, units.length, units.time are not known"),
     ],
 )
 def test_each_line_that_is_left_out_is_asked_for(tmp_path: Path, u: NDArray[np.float32], line: str, match: str) -> None:
@@ -84,6 +86,15 @@ def test_each_line_that_is_left_out_is_asked_for(tmp_path: Path, u: NDArray[np.f
         np.save(tmp_path / name, u[:, :, c])
     with pytest.raises(ValueError, match=match):
         open_parts(tmp_path, "npy")
+
+
+def test_all_that_is_left_out_is_asked_for_at_once(tmp_path: Path, u: NDArray[np.float32]) -> None:
+    np.save(tmp_path / "p.npy", u[:, :, 0])
+    lines = "`dt: 0.1`, `lengths: [1.0, 1.0]`, `boundary: [periodic, wall]`, `units: {p: m/s, length: m, time: s}`"
+    with pytest.raises(ValueError, match=re.escape(lines)) as error:
+        open_parts(tmp_path, "npy")
+    said = str(error.value).partition("say --given '")[2].partition("'")[0]
+    assert main(["data", "convert", str(tmp_path), str(tmp_path.parent / "made"), "--given", said, "--split", "{train: 1}"]) == 0
 
 
 def test_arrays_that_do_not_go_together_are_refused(tmp_path: Path, u: NDArray[np.float32]) -> None:

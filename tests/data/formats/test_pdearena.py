@@ -131,7 +131,7 @@ def weather(count: int | None) -> xr.Dataset:
 
 def test_shallow_water_on_the_sphere_gathered_into_zarr(tmp_path: Path) -> None:
     for split, count in (("train", 3), ("test", 2)):
-        weather(count).to_zarr(tmp_path / f"{split}.zarr")
+        weather(count).to_zarr(tmp_path / f"{split}.zarr", consolidated=False)
     found = open_parts(tmp_path, "pdearena")
     assert list(found) == ["train", "test"]
     (part,) = found["train"]
