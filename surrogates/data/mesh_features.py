@@ -12,7 +12,7 @@ A node that two boundaries share belongs to one of them: a wall ends at its own 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -33,16 +33,16 @@ WALLS = re.compile(r"wall|cylinder|obstacle|airfoil|aerofoil|body|no_?slip", re.
 DISTANCE = "wall_distance"
 
 
-def with_features(dataset: xr.Dataset, names: Sequence[str] | None = None, walls: Sequence[str] | None = None) -> xr.Dataset:
+def with_features(
+    dataset: xr.Dataset, names: Sequence[str] | None = None, walls: Sequence[str] | None = None, *, mesh: Mesh | None = None
+) -> xr.Dataset:
     """The Dataset on a Mesh with these static fields declared beside those that it has. They are computed when they are read.
 
     `names`: the boundaries of all meshes that a network is to see, in this order, those that this mesh lacks being nowhere; its own unless
-    given. `walls`: those that the distance is to; the ones that are called so unless given, and no distance where there are none.
-    Raises ValueError for a domain that is no Mesh.
+    given. `walls`: those that the distance is to; the ones that are called so unless given, and no distance where there are none. `mesh`:
+    that of the Dataset, where it is at hand. Raises ValueError for a domain that is no Mesh.
     """
-    mesh = domain_of(dataset)
-    if not isinstance(mesh, Mesh):
-        raise ValueError(f"boundaries by name are those of a Mesh, and the Dataset lies on a {type(mesh).__name__}")
+    mesh = mesh or mesh_of(dataset)
     shown = tuple(mesh.names) if names is None else tuple(names)
     solid = tuple(n for n in shown if WALLS.search(n)) if walls is None else tuple(walls)
     fields = [Field(f"boundary_{_identifier(n)}", long_name=f"on the boundary {n}") for n in shown]
@@ -53,6 +53,21 @@ def with_features(dataset: xr.Dataset, names: Sequence[str] | None = None, walls
     units = {f.name: f.units for f in fields}
     made = dataset.assign({n: (NODE, a, {"units": units[n], "field": n}) for n, a in arrays.items()})
     return declare(made, static=Fields((*(declared(dataset, STATIC) or ()), *fields)))
+
+
+def with_shared_features(splits: Mapping[str, Sequence[xr.Dataset]], walls: Sequence[str] | None = None) -> dict[str, list[xr.Dataset]]:
+    """The parts of all splits with the same static fields: of every boundary that any of their meshes names."""
+    meshes = {split: [mesh_of(p) for p in parts] for split, parts in splits.items()}
+    names = tuple(dict.fromkeys(n for found in meshes.values() for m in found for n in m.names))
+    return {s: [with_features(p, names, walls, mesh=m) for p, m in zip(parts, meshes[s], strict=True)] for s, parts in splits.items()}
+
+
+def mesh_of(dataset: xr.Dataset) -> Mesh:
+    """Raises ValueError for a domain that is no Mesh."""
+    mesh = domain_of(dataset)
+    if not isinstance(mesh, Mesh):
+        raise ValueError(f"boundaries by name are those of a Mesh, and the Dataset lies on a {type(mesh).__name__}")
+    return mesh
 
 
 def on_boundary(mesh: Mesh, name: str) -> Float[Tensor, " node"]:

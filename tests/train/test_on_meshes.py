@@ -47,7 +47,7 @@ def split(first: int, count: int) -> list[xr.Dataset]:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("waves") / "waves"
-    for name, first, count in (("train", 0, 5), ("valid", 50, 2), ("test", 90, 1)):
+    for name, first, count in (("train", 0, 8), ("valid", 50, 2), ("test", 90, 1)):
         parts = split(first, count)
         create(home / "data" / name / "waves.hdf5.part", parts, name="waves")
         file = Part(home / "data" / name / "waves.hdf5.part")
@@ -61,16 +61,16 @@ def config(folder: Path, out: Path) -> list[str]:
     text = f"""
 data: {{dataset: {folder}, batch_size: 4, validation: 4, max_nodes: 100}}
 model:
-  operator: {{class: MeshGraphNet, width: 8, layers: 2, hidden: 1, boundaries: [walls, inflow, outflow]}}
+  operator: {{class: MeshGraphNet, width: 16, layers: 2, hidden: 1, boundaries: [walls, inflow, outflow]}}
   laws: {{class: HeldBoundary, field: u, boundaries: [walls]}}
-  strategy: {{class: NoisyPast, sigma: 0.01, clean: [walls]}}
+  strategy: {{class: NoisyPast, sigma: 0.005, clean: [walls]}}
   rollouts: {{trajectories: 2, leads: [1, 4]}}
-  optimiser: {{lr: 0.004}}
-trainer: {{progress: false, tensorboard: false, validate_every: 10, checkpoint_every: 10, log_every: 10, accelerator: cpu}}
+  optimiser: {{lr: 0.005}}
+trainer: {{progress: false, tensorboard: false, validate_every: 20, checkpoint_every: 20, log_every: 10, accelerator: cpu}}
 """
     file = out.with_suffix(".yaml")
     file.write_text(text)
-    return ["--config", str(file), "--out", str(out), "--steps", "30"]
+    return ["--config", str(file), "--out", str(out), "--steps", "60"]
 
 
 def test_from_files_to_a_forecast_on_a_mesh_never_seen(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

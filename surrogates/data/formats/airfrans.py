@@ -159,7 +159,7 @@ def _inputs(
         Field("normal", "1", ("x", "y"), long_name="normal of the profile"): list(normals.T.copy()),
     }
     new = {v: (NODE, u, {"units": f.units, "field": f.name}) for f, us in columns.items() for v, u in zip(f.variables, us, strict=True)}
-    marked = with_features(made, walls=())
+    marked = with_features(made, ("aerofoil", "freestream"), (), mesh=layout.mesh)
     return declare(marked.assign(new), static=Fields((*(declared(marked, STATIC) or ()), *columns)))
 
 

@@ -33,7 +33,7 @@ from surrogates.data.formats import checks
 from surrogates.data.formats.given import Given
 from surrogates.data.formats.part import part
 from surrogates.data.lazy import lazy
-from surrogates.data.mesh_features import with_features
+from surrogates.data.mesh_features import with_shared_features
 from surrogates.data.mesh_piece import MOVING
 from surrogates.domains import Mesh
 from surrogates.domains.box import AXES
@@ -67,7 +67,7 @@ def read(path: Path, given: Given) -> dict[str, list[xr.Dataset]]:
     for file in _files(path):
         found = out.setdefault(SPLITS.get(file.stem.lower(), "all"), [])
         found += _trajectories(file, len(found), given.over(_meta(file.parent)))
-    return out
+    return with_shared_features(out)
 
 
 def _files(path: Path) -> list[Path]:
@@ -123,7 +123,7 @@ def _trajectory(group: h5py.Group, path: Path, number: int, given: Given) -> xr.
     vectors = Given(fields={f.name: f.variables for f in of.values() if f.components})
     said = given.over(vectors)
     made = part(arrays, of, mesh, given=said, times=times, name=path.parent.name, first=number)
-    return with_features(made.assign_attrs({"dt": dt, **({MOVING: WORLD} if WORLD in group else {})}))
+    return made.assign_attrs({"dt": dt, **({MOVING: WORLD} if WORLD in group else {})})
 
 
 def _static(group: h5py.Group, name: str, path: Path, frames: int) -> NDArray[Any]:

@@ -34,7 +34,7 @@ from surrogates.data.formats.given import Given
 from surrogates.data.formats.meshio_frames import Files, Source, Temporal
 from surrogates.data.formats.meshio_mesh import Layout
 from surrogates.data.formats.part import part
-from surrogates.data.mesh_features import with_features
+from surrogates.data.mesh_features import with_shared_features
 from surrogates.data.mesh_piece import MOVING
 from surrogates.domains.box import AXES
 from surrogates.fields import Field
@@ -59,7 +59,7 @@ def read(path: Path, given: Given) -> dict[str, list[xr.Dataset]]:
     found = _series(path)
     if not found:
         raise ValueError(f"{path} holds no mesh file: none ends in {', '.join((*SUFFIXES, PVD))}")
-    return {"all": [_part(files, n, len(found), path, given) for n, files in enumerate(found)]}
+    return with_shared_features({"all": [_part(files, n, len(found), path, given) for n, files in enumerate(found)]})
 
 
 def _series(path: Path) -> list[list[Path]]:
@@ -121,7 +121,7 @@ def _part(files: Sequence[Path], n: int, count: int, root: Path, given: Given) -
         if len(values) not in (1, count):
             raise ValueError(f"{root}: parameter {name!r} has {len(values)} values but there are {count} trajectories; give 1 or {count}")
     made = part(arrays, of, layout.mesh, given=own, times=_times(source, given, path), name=root.stem, first=n)
-    return with_features(made.assign_attrs({MOVING: DISPLACEMENT} if options.get("moving") else {}))
+    return made.assign_attrs({MOVING: DISPLACEMENT} if options.get("moving") else {})
 
 
 def _times(source: Source, given: Given, path: Path) -> NDArray[np.float64]:

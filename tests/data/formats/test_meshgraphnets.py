@@ -11,9 +11,12 @@ import pytest
 import torch
 from meshes import square
 
+from surrogates.data.convert import convert
 from surrogates.data.formats import Given, open_parts
 from surrogates.data.formats import meshgraphnets as reader
+from surrogates.data.mesh_windows import MeshWindows
 from surrogates.domains import Mesh
+from surrogates.domains.layout import same
 from surrogates.interchange import declared, domain_of, fields_of, from_xarray, static_of
 
 UNITS = {"length": "m", "velocity": "m s-1", "pressure": "Pa", "time": "s"}
@@ -71,6 +74,16 @@ def test_types_are_static_fields(folder: Path) -> None:
     assert bool((static[3] >= torch.minimum(y, 1 - y).float() - 1e-6).all()) and float(static[3][mesh.boundary("wall")].max()) == 0
 
 
+def test_all_trajectories_have_the_same_static_fields(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "train.h5", "w") as f:
+        for n in range(2):
+            trajectory(f.create_group(str(n)), 2, n, tiled=False, position="pos")
+        f["0/node_type"][0, 4] = 1
+    one, other = open_parts(tmp_path, given=Given(dt=0.1, units=UNITS))["train"]
+    assert declared(one, "static") == declared(other, "static") and float(other["boundary_obstacle"].sum()) == 0
+    assert MeshWindows([one, other], split="train").batch([0, 5]).conditions.static.shape == (1, 5, 18)
+
+
 def test_cloth_is_a_field_on_its_reference(tmp_path: Path) -> None:
     mesh = square(2)
     with h5py.File(tmp_path / "flag.h5", "w") as f:
@@ -81,6 +94,20 @@ def test_cloth_is_a_field_on_its_reference(tmp_path: Path) -> None:
     (part,) = open_parts(tmp_path / "flag.h5", given=Given(dt=0.02, units={"length": "m"}))["all"]
     assert part.attrs["moving"] == "world_pos" and fields_of(part)["world_pos"].components == ("x", "y", "z")
     assert fields_of(part)["world_pos"].units == "m" and domain_of(part).dim == 2
+
+
+def test_it_is_converted_as_it_is_read(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    with h5py.File(source / "train.h5", "w") as f:
+        for n in range(3):
+            trajectory(f.create_group(str(n)), 2 + n % 2, n, tiled=True, position="pos")
+    given = Given(dt=0.1, units=UNITS)
+    made = open_parts(convert(source, tmp_path / "dest", given=given, quiet=True))["train"]
+    for one, other in zip(made, open_parts(source, given=given)["train"], strict=True):
+        assert same(domain_of(one), domain_of(other)) and fields_of(one) == fields_of(other)
+        assert torch.equal(from_xarray(one), from_xarray(other)) and torch.equal(static_of(one), static_of(other))
+        assert one.attrs["dt"] == other.attrs["dt"] and one.time.attrs["units"] == "s"
 
 
 def test_what_nobody_says_is_asked_for(folder: Path) -> None:
