@@ -67,7 +67,7 @@ class FnoNavierStokes(Spectral):
     def decode(self, spectrum: Complex[Tensor, "B F *K"], box: Box, shape: tuple[int, ...]) -> Float[Tensor, "B C *Y"]:
         return plane.synthesise(spectrum, shape).real
 
-    def initial(
+    def initial(  # type: ignore[override]
         self,
         domain: Box,
         trajectories: Sequence[int],

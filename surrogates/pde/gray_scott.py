@@ -40,6 +40,7 @@ class GrayScott(Spectral):
 
     fields = Fields.of(Field("A", long_name="substrate"), Field("B", long_name="activator"))
     dim = 2
+    turnover_time = None  # type: ignore[assignment]  # nothing is carried by a flow
 
     def __init__(
         self,
@@ -83,7 +84,7 @@ class GrayScott(Spectral):
         across, up = (max(0, m - (n - 1) // 2) for m, n in zip(cutoff(box), shape, strict=True))
         return to_grid(torch.nn.functional.pad(spectrum, (0, -up, -across, -across)), shape)
 
-    def initial(
+    def initial(  # type: ignore[override]
         self,
         domain: Box,
         trajectories: Sequence[int],

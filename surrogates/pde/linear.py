@@ -52,6 +52,8 @@ def oscillation(L: Tensor, h: Float[Tensor, " S"], dtype: torch.dtype) -> Advanc
 class Linear(Spectral):
     """State: the modes (B, F, *K) of an rfftn on an odd number of points, which have no Nyquist mode."""
 
+    turnover_time = None  # type: ignore[assignment]  # nothing turns over
+
     def __init__(
         self, resolution: int | Sequence[int] | None, max_dt: float, scheme: Scheme, dtype: torch.dtype | str | None, **constants: Constant
     ) -> None:
@@ -63,7 +65,8 @@ class Linear(Spectral):
 
     def encode(self, u: Float[Tensor, "B C *Y"], box: Box) -> Complex[Tensor, "B F *K"]:
         here = box.with_shape(u.shape[2:])
-        return torch.fft.rfftn(here.resample(u, odd(box)), dim=self.axes, norm="forward")
+        spectrum: Tensor = torch.fft.rfftn(here.resample(u, odd(box)), dim=self.axes, norm="forward")
+        return spectrum
 
     def decode(self, spectrum: Complex[Tensor, "B F *K"], box: Box, shape: tuple[int, ...]) -> Float[Tensor, "B C *Y"]:
         u: Tensor = torch.fft.irfftn(spectrum, s=odd(box), dim=self.axes, norm="forward")
@@ -76,9 +79,8 @@ class Linear(Spectral):
     def initial(
         self, domain: Box, trajectories: Sequence[int], seed: int, *, peak: float | int = 4.0, rms: float | int = 1.0
     ) -> Float[Tensor, "B C *X"]:
-        """Random smooth states of zero mean, float64, one a trajectory; of waves the displacement, at rest."""
-        u = scalar(domain, trajectories, seed, peak=peak, rms=rms)
-        return torch.cat([u, *[torch.zeros_like(u)] * (self.fields.count - 1)], 1)
+        """Random smooth states of zero mean, float64, one a trajectory."""
+        return scalar(domain, trajectories, seed, peak=peak, rms=rms)
 
 
 def odd(box: Box) -> tuple[int, ...]:
@@ -135,6 +137,14 @@ class Wave(Linear):
         kx, ky = box.with_shape(odd(box)).wavenumbers(device)
         k = (kx.square() + ky.square()).sqrt()
         return (column(p["speed"], k) * k).expand(-1, 2, -1, -1), nothing
+
+    def initial(
+        self, domain: Box, trajectories: Sequence[int], seed: int, *, peak: float | int = 4.0, rms: float | int = 1.0
+    ) -> Float[Tensor, "B C *X"]:
+        """Random smooth displacements of zero mean and rates drawn by themselves, as large as unit speed makes them at `peak`."""
+        swing = 2 * torch.pi * peak / min(domain.lengths) * rms
+        parts = [scalar(domain, trajectories, seed, peak=peak, rms=size, draw=draw) for draw, size in enumerate((rms, swing))]
+        return torch.cat(parts, 1)
 
     def energy(self, u: Float[Tensor, "B 2 X Y"], domain: Box, speed: float) -> Float[Tensor, " B"]:
         """<v^2 + c^2 |grad u|^2>/2."""

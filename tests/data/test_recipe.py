@@ -14,7 +14,7 @@ from surrogates import catalog
 from surrogates.data import kinds
 from surrogates.data.distribution import Distribution
 from surrogates.data.recipe import SIZES, Recipe, load_recipe, sizes_of
-from surrogates.data.truth import fields_of
+from surrogates.data.truth import fields_of, solver_of
 
 GOOD: dict[str, Any] = {
     "name": "made",
@@ -152,3 +152,48 @@ def test_unknown_sizes_equations_and_parameters_get_the_nearest(write: Any) -> N
         fields_of(load_recipe(write(parameters={}, splits={"train": 2})))
     with pytest.raises(ValueError, match="did you mean 'peak'"):
         fields_of(load_recipe(write(initial={"peek": 3})))
+
+
+def test_options_reach_the_solver_and_wrong_ones_are_named(write: Any) -> None:
+    les = {"equation": "filtered_turbulence", "parameters": {"viscosity": 0.1}, "domain": {"lengths": [6.0] * 3}, "splits": {"train": 1}}
+    grids = {"solver": {"resolution": [12] * 3, "dt": 0.1}, "frames": {"count": 5, "step": 0.1, "resolution": [8] * 3}, "sizes": {}}
+    recipe = load_recipe(write(**les, **grids, options={"filter": "gaussian", "width": 1.5}))
+    solver = solver_of(recipe, recipe.solver)
+    assert (solver.filter, solver.width) == ("gaussian", 1.5)  # type: ignore[attr-defined]
+    assert Recipe.from_json(json.loads(json.dumps(recipe.to_json()))) == recipe
+    for wrong, said in (({"filtre": "sharp"}, "did you mean 'filter'"), ({"max_dt": 0.2}, "has no option 'max_dt'")):
+        recipe = load_recipe(write(**les, **grids, options=wrong))
+        with pytest.raises(ValueError, match=said):
+            solver_of(recipe, recipe.solver)
+
+
+def test_a_recipe_without_options_is_written_as_it_always_was(write: Any) -> None:
+    assert not {"options", "members"} & set(load_recipe(write()).to_json())
+
+
+def test_a_layer_has_walls_where_it_says(write: Any) -> None:
+    layer = {"lengths": [2.0, 1.0], "walls": ["y"]}
+    convection = {"equation": "rayleigh_benard", "parameters": {"rayleigh": 1e4}, "domain": layer, "splits": {"train": 1}, "sizes": {}}
+    grids = {"solver": {"resolution": [16, 8], "dt": 0.1}, "frames": {"count": 5, "step": 0.1, "resolution": [8, 4]}}
+    recipe = load_recipe(write(**convection, **grids))
+    assert recipe.box.boundary == ("periodic", "wall") and recipe.box.upper == (2.0, 1.0)
+    assert Recipe.from_json(json.loads(json.dumps(recipe.to_json()))) == recipe
+    with pytest.raises(ValueError, match=r"walls 'z' is unknown; write one of \['x', 'y'\]"):
+        load_recipe(write(**{**convection, "domain": {**layer, "walls": ["z"]}}, **grids))
+
+
+def test_whole_numbers_are_drawn_as_such() -> None:
+    draws = [Distribution.read({"integer": [2, 4]}).draw(key) for key in range(60)]
+    assert set(draws) == {2.0, 3.0, 4.0}
+    with pytest.raises(ValueError, match="integer takes whole numbers"):
+        Distribution.read({"integer": [0.5, 2]})
+
+
+@pytest.mark.parametrize("name", ["isotropic_turbulence", "filtered_turbulence"])
+def test_turbulence_is_resolved_in_every_size(name: str) -> None:
+    """kmax times Kolmogorov's length is 1.5 or more, at the dissipation that the forcing brings about."""
+    for size in sizes_of(name):
+        recipe = load_recipe(name, size)
+        kmax = (recipe.solver.resolution[0] - 1) // 3
+        nu, eps = recipe.values(0)["viscosity"], recipe.values(0)["forcing"]
+        assert kmax * (nu**3 / eps) ** 0.25 >= 1.49, size
