@@ -15,7 +15,7 @@ from surrogates.data.raster import raster
 from surrogates.domains.layout import AnyDomain
 
 COLOURS, NOTHING, INK = 254, 254, 255
-STRIP, LINE_HEIGHT, WIDTH = 14, 180, 320
+STRIP, LINE_HEIGHT, WIDTH = 14, 160, 240
 Image = NDArray[np.uint8]
 
 

@@ -45,7 +45,7 @@ class Findings:
         out = [f"{self.repeated} frames equal to the one before"] if self.repeated else []
         out += [f"{self.missing} of {self.hashes.size} frames are missing"] if self.missing else []
         out += [f"{self.jumps} steps in time are missing"] if self.jumps else []
-        return out + [f"the integral of {name} drifts by {value:.2g} of its size" for name, value in self.drift.items()]
+        return out + [f"the integral of {name} drifts by {value:.2g} of that of |{name}|" for name, value in self.drift.items()]
 
 
 def audit(source: Source, conserved: Sequence[str] = ()) -> Iterator[tuple[str, Piece, list[str]]]:
@@ -98,7 +98,8 @@ def audit_part(dataset: xr.Dataset, label: str, conserved: Sequence[str] = ()) -
                 out.missing += int(gone.sum())
                 last = own[-1]
                 if chosen:
-                    integrals.append(domain.integral(torch.from_numpy(np.ascontiguousarray(filled[~gone][:, chosen]))).numpy())
+                    v = torch.from_numpy(np.ascontiguousarray(filled[~gone][:, chosen]))
+                    integrals.append(torch.stack([domain.integral(v), domain.integral(v.abs())], 1).numpy())
             if chosen:
                 _drifts(out, np.concatenate(integrals), conserved)
     return out
@@ -140,11 +141,11 @@ def _sound(u: Frame, gone: NDArray[np.bool_], start: int, times: NDArray[np.floa
 
 
 def _drifts(out: Findings, integrals: NDArray[np.float64], names: Sequence[str]) -> None:
-    """The largest change since the first frame, over the largest size of the integral."""
+    """The largest change of the integrals (T, 2, C) of u and |u| since the first frame, of the former over the most of the latter."""
     for n, name in enumerate(names):
-        values = integrals[:, n]
+        values, sizes = integrals[:, 0, n], integrals[:, 1, n]
         if len(values):
-            size = float(np.abs(values).max()) or 1.0
+            size = float(sizes.max()) or 1.0
             out.drift[name] = max(out.drift.get(name, 0.0), float(np.abs(values - values[0]).max()) / size)
 
 

@@ -23,7 +23,7 @@ from surrogates.data.summary import COLUMNS, facts_of, rows_of, told
 from surrogates.data.written import channels
 from surrogates.interchange import TIME, TRAJECTORY, domain_of, fields_of, times_of
 
-FILM = 48  # frames
+FILM = 40  # frames
 PAGE = Template("""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>$title</title>
 <style>

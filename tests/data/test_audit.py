@@ -102,7 +102,7 @@ def test_budgets_and_divergence_are_measured() -> None:
     d = to_xarray(frames, fields, box, time=[0.0, 1.0, 2.0], trajectories=[0])
     (line,) = said(("train", d), conserved=("tracer", "velocity_x"))
     assert audit_part(d, "here", ("tracer",)).drift["tracer"] == pytest.approx(0.2 / 1.2, rel=1e-5)
-    assert "the integral of tracer drifts by 0.17 of its size" in line
+    assert "the integral of tracer drifts by 0.17 of that of |tracer|" in line
     assert float(line.partition("divergence of velocity is ")[2].split()[0]) < 1e-6
     d["velocity_x"].values[:] = x.cos().numpy()
     assert "divergence of velocity is 0." in said(("train", d))[0]

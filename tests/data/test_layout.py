@@ -110,7 +110,7 @@ def test_truncated_foreign_and_missing_files_are_told_apart(dataset: xr.Dataset,
     with pytest.raises(ValueError, match="no such file"):
         open_dataset(tmp_path / "none.hdf5")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ValueError, match="holds no .hdf5"):
+    with pytest.raises(ValueError, match="in none of the known formats"):
         open_dataset(tmp_path / "empty")
 
 
