@@ -1,7 +1,7 @@
 """What is asked of a forecast of a wake: pointwise error, drag and lift while frames last, and the frequency of the lift.
 
     nrmse[n]        sqrt(int |u - v|^2 / int |v|^2) at lead n, by the measure of the mesh, over velocity and over pressure
-    drag, lift      coefficients of all bodies at every lead, from cells of the forecast and of the truth alike (`surrogates.data.cases.Wall`)
+    drag, lift      coefficients of all bodies at every lead, from cells of forecast and truth alike (`surrogates.data.cases.Wall`)
     drag_error      |mean drag - that of the truth| over the latter;   lift_error likewise of the lift's deviation in time
     strouhal_error  likewise, from the rising zeros of the lift; NaN where one of both has fewer than three
 

@@ -54,8 +54,8 @@ def _said(suite: Suite, environment: Mapping[str, Any]) -> str:
     m, data = environment["machine"], suite.entry["data"]
     return (
         f"\nMedians over {len(suite.tests)} test cases of `{data['dataset']}` ({data['size']}), {suite.leads} frames of "
-        f"{suite.recipe.frames.step:g} s from the first. Errors of drag (mean), lift (deviation in time) and "
-        "Strouhal number are against the same formulas on the stored frames. Core-seconds: one thread, for all leads of one case; OpenFOAM's without meshing.\n\n"
+        f"{suite.recipe.frames.step:g} s from the first. Errors of drag (mean), lift (deviation in time) and Strouhal number are against "
+        "the same formulas on the stored frames. Core-seconds: one thread, for all leads of one case; OpenFOAM's without meshing.\n\n"
         f"`{environment['command']}`, commit {environment['commit']}, {m['processor']}, {m['devices']}.\n"
     )
 

@@ -64,11 +64,11 @@ class Suite:
     @cached_property
     def folder(self) -> Path:
         """Of the data."""
-        return catalog.data_root() / self.entry["data"]["dataset"] / self.entry["data"]["size"]
+        return catalog.data_root() / self.recipe.name / self.recipe.size
 
     @cached_property
     def recipe(self) -> cases.CaseRecipe:
-        return cases.load(catalog.find("datasets", self.entry["data"]["dataset"]), self.entry["data"]["size"])
+        return cases.load(kinds.path_of(self.entry["data"]["dataset"]), self.entry["data"]["size"])
 
     @cached_property
     def tests(self) -> list[xr.Dataset]:
@@ -84,7 +84,7 @@ def suite_of(path: Path, out: Path, changes: dict[str, Any]) -> Suite:
     entry["data"]["size"] = changes.get("size") or entry["data"]["size"]
     entry["train"]["steps"] = changes.get("steps") or entry["train"]["steps"]
     entry["seeds"] = changes.get("seeds") or entry["seeds"]
-    recipe = cases.load(catalog.find("datasets", entry["data"]["dataset"]), entry["data"]["size"])
+    recipe = cases.load(kinds.path_of(entry["data"]["dataset"]), entry["data"]["size"])
     entry["leads"] = min(entry["leads"], recipe.frames.count - 1)
     return Suite(entry, out)
 
