@@ -104,7 +104,7 @@ def build(case: Path, values: Values, meshing: Values, frames: Frames, solver: S
         write(case, "system/topoSetDict", {"actions": tuple(solid)})
         run(("topoSet",), case)
         run(("subsetMesh", "fluid", "-patch", "obstacle", "-overwrite"), case)
-    water = {"box": _box((-1.0, -1.0), (_snapped(values["column_width"], x), _snapped(values["column_height"], y)))}
+    water: dict[str, Any] = {"box": _box((-1.0, -1.0), (_snapped(values["column_width"], x), _snapped(values["column_height"], y)))}
     water["fieldValues"] = (["volScalarFieldValue", "alpha.water", 1.0],)
     defaults = (["volScalarFieldValue", "alpha.water", 0.0],)
     write(case, "system/setFieldsDict", {"defaultFieldValues": defaults, "regions": (["boxToCell", water],)})
