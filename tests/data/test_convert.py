@@ -24,7 +24,8 @@ from surrogates.data.formats import Given
 from surrogates.data.layout import Part
 from surrogates.data.parts import parts_of
 from surrogates.data.read import read_file
-from surrogates.domains import Box, Masked, Mesh, Sphere
+from surrogates.data.windows import Windows
+from surrogates.domains import Box, Masked, Mesh, Patch, Sphere
 from surrogates.domains.layout import AnyDomain, same
 from surrogates.fields import Field, Fields
 from surrogates.interchange import (
@@ -51,6 +52,8 @@ DOMAINS: dict[str, AnyDomain] = {
     "stretched": Box((3, 2), (0.0, 0.0), (1.0, 1.0), ("wall", "wall"), ((0.0, 0.1, 0.4, 1.0), None)),
     "masked": Masked(Box.periodic((6, 4), (3.0, 2.0)), WET),
     "sphere": Sphere((6, 8), north_first=False),
+    "patch": Patch((6, 4), 30.0, 60.0, -120.0, -100.0),
+    "sea": Masked(Patch((6, 4), 30.0, 60.0, -120.0, -100.0), WET),
     "mesh": Mesh.from_cells(POINTS, CELLS, {"wall": [0, 1]}),
 }
 
@@ -256,7 +259,7 @@ def test_another_source_or_other_options_are_refused(folder: Path, tmp_path: Pat
 def test_the_command_tells_what_is_missing_and_then_converts(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["data", "convert", str(folder), str(tmp_path / "made"), "--format", "npy"]
     assert main(words) == 2
-    assert "lengths is not known" in capsys.readouterr().err
+    assert "dt, lengths, boundary, units.p" in capsys.readouterr().err
     said = tmp_path / "said.yaml"
     said.write_text("dt: 0.5\nlengths: [1, 2]\nboundary: [wall, wall]\nunits: {others: '1'}\nsplit: {train: 0.6, valid: 0.2, test: 0.2}\n")
     assert main([*words, "--given", str(said)]) == 0
@@ -274,3 +277,14 @@ def test_members_are_refused_by_name(tmp_path: Path, make_dataset: Callable[...,
     many = make_dataset(2).expand_dims(member=[0, 1], axis=1)
     with pytest.raises(ValueError, match="several members"):
         write(tmp_path, whole({"train": [many]}))
+
+
+def test_windows_of_what_was_converted_are_slices_of_the_arrays(folder: Path, tmp_path: Path) -> None:
+    dest = convert(folder, tmp_path / "made", format="npy", given=SAID, split=SPLIT, quiet=True)
+    windows = Windows(str(dest), 2, 1, split="train")
+    u = np.stack([np.load(folder / f"{name}.npy") for name in ("p", "u", "v")], 2)  # fields in the order of the files
+    batch = windows.batch(torch.arange(len(windows)))
+    ids = open_dataset(dest, "train")["trajectory"].values
+    expected = np.stack([u[i, t : t + 3] for i in ids for t in range(10)])
+    np.testing.assert_array_equal(torch.cat([batch.past, batch.future], 1), expected)
+    assert windows.dt == 0.5
