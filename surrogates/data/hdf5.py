@@ -19,6 +19,8 @@ MEMBERS = "members"  # of our group, in files whose trajectories are so many mem
 ORDERS = ("t0_fields", "t1_fields", "t2_fields")
 SCALARS = "scalars"
 FINAL_BYTES = 1 << 14
+PARAMETER = "parameter_"  # of our group: one array each, since an attribute takes 64 KiB
+FEW = 4096  # values that are an attribute as well
 ROOM_FOR_THE_REST = 1 << 17
 STRING = h5py.string_dtype()
 

@@ -29,11 +29,13 @@ import xarray as xr
 from surrogates.data.arrays import Grid, Known, every, known_of, order_of
 from surrogates.data.geometry import write_geometry
 from surrogates.data.hdf5 import (
+    FEW,
     FINAL_BYTES,
     FORMAT,
     MEMBERS,
     ORDERS,
     OURS,
+    PARAMETER,
     PART,
     ROOM_FOR_THE_REST,
     SCALARS,
@@ -73,6 +75,9 @@ def create(
     """
     if not (np.diff(np.asarray(times, np.float64)) > 0).all():
         raise ValueError(f"{path}: the times must rise; sort the frames, and give one of those that stand twice")
+    levels = {k.field.levels for k in (*map(Known, fields), *known) if k.field.levels}
+    if len(levels) > 1:
+        raise ValueError(f"{path}: fields on different levels {sorted(levels)} do not fit one file; write them separately")
     path.parent.mkdir(parents=True, exist_ok=True)
     sizes = (len(trajectories), len(times))
     check_room(path, ROOM_FOR_THE_REST + 4 * sum(prod(_shape(k, a.shape(box), sizes)) for k, a in every(fields, known, box)))
@@ -133,14 +138,16 @@ def _shape(k: Known, space: tuple[int, ...], sizes: tuple[int, int]) -> tuple[in
 
 
 def _parameters(f: h5py.File, parameters: Mapping[str, Sequence[float]]) -> None:
-    """As scalars in float32 for any reader of the layout, and as root attributes in float64, from which ours reads them."""
+    """As scalars in float32 and, if few, root attributes for any reader of the layout; exactly in our group, from which ours reads them."""
     f.attrs["simulation_parameters"] = names(parameters)
     group = f.create_group(SCALARS)
     for name, values in parameters.items():
         exact = np.asarray(values, np.float64)
         varies = bool((exact != exact[:1]).any())
         value = exact if varies else exact[0]
-        f.attrs[name] = value
+        if exact.size <= FEW or not varies:
+            f.attrs[name] = value
+        plain(f[OURS], f"{PARAMETER}{name}", np.asarray(value, np.float64))
         plain(group, name, np.asarray(value, np.float32), sample_varying=varies, time_varying=False)
     group.attrs["field_names"] = names(parameters)
 

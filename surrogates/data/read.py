@@ -17,7 +17,7 @@ import xarray as xr
 
 from surrogates.data.arrays import Grid, Known, arrays_of
 from surrogates.data.geometry import about_time, domain_from, times_from
-from surrogates.data.hdf5 import FORMAT, MEMBERS, OURS, open_hdf5
+from surrogates.data.hdf5 import FORMAT, MEMBERS, OURS, PARAMETER, open_hdf5
 from surrogates.data.lazy import lazy, stacked
 from surrogates.data.part import checksum, known_in
 from surrogates.domains.layout import axes
@@ -85,10 +85,11 @@ def _dataset(f: h5py.File, path: Path, partial: bool) -> xr.Dataset:
 
 
 def _parameters(f: h5py.File, rows: npt.NDArray[Any]) -> dict[str, list[float]]:
-    """Exact, from the attributes of the root."""
+    """Exact, from our group; in format 1 from the attributes of the root."""
     out, count = {}, int(f.attrs["n_trajectories"])
     for name in f.attrs["simulation_parameters"]:
-        values = np.broadcast_to(np.ravel(np.asarray(f.attrs[name], np.float64)), count)
+        held = f[OURS].get(f"{PARAMETER}{name}")
+        values = np.broadcast_to(np.ravel(np.asarray(f.attrs[name] if held is None else held[()], np.float64)), count)
         out[str(name)] = [float(v) for v in values[rows]]
     return out
 

@@ -24,7 +24,7 @@ def said(*splits: tuple[str, xr.Dataset], conserved: tuple[str, ...] = ()) -> li
     return [f"{split}: {' '.join(notes)}" for split, _, notes in audit(source, conserved)]
 
 
-@pytest.mark.parametrize("kind", DOMAINS)
+@pytest.mark.parametrize("kind", ["line", "sea", "mesh"])
 def test_a_frame_of_training_in_another_split_is_an_error(kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     domain = DOMAINS[kind]()
     train, test = dataset(domain), dataset(domain, seed=1)

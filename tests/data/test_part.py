@@ -167,8 +167,22 @@ def test_what_cannot_be_stored_is_named(tmp_path: Path) -> None:
         create(path, fields=Fields.of(Field("u")), times=[0.0, 1.0, 1.0], **common)
     with pytest.raises(ValueError, match="both be stored as t0_fields/depth"):
         create(path, fields=Fields.of(Field("depth")), times=[0.0], known=[Known(Field("depth"))], **common)
+    with pytest.raises(ValueError, match="on different levels"):
+        create(path, fields=Fields.of(Field("a", levels=(1.0, 2.0)), Field("b", levels=(3.0, 4.0))), times=[0.0], **common)
     with pytest.raises(ValueError, match="make it a parameter"):
         Known(Field("g"), spread=False)
+
+
+def test_parameters_of_many_trajectories_fit(tmp_path: Path) -> None:
+    """An attribute of HDF5 takes 64 KiB: 8192 numbers."""
+    many, box = 10_000, Box.periodic((2,), 1.0)
+    nu = np.random.default_rng(0).uniform(size=many)
+    u, of = torch.randn(many, 1, 1, 2), {"nu": nu.tolist()}
+    u = to_xarray(u, Fields.of(Field("u")), box, time=[0.0], trajectories=range(many), parameters=of)
+    path = tmp_path / f"a.hdf5{PART}"
+    create_like(path, u.assign_attrs(dt=1.0), name="a", attrs=ATTRS)
+    Part(path).write_rows(0, u["u"].values[:, :, None])
+    assert np.array_equal(parameters_of(open_dataset(path, partial=True))["nu"].numpy(), nu)
 
 
 def test_files_of_format_one_are_read(tmp_path: Path) -> None:
