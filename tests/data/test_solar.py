@@ -76,6 +76,13 @@ def test_noon_is_in_the_south_and_later_in_the_west() -> None:
     assert int(day[:, 0].argmax()) == 12 and int(day[:, 1].argmax()) == 18 and day.min() == 0
 
 
+def test_the_sun_is_early_in_november_and_late_in_february() -> None:
+    """At Greenwich noon is 16 min 25 s before the clock's on 3 November and 14 min 12 s behind it on 11 February."""
+    for day, minutes in (("2020-11-03", -16.4), ("2020-02-11", 14.2)):
+        flux = radiation(np.arange(600.0, 840.0, 0.1), {"units": f"minutes since {day}"}, [51.5], [0.0])[:, 0, 0]
+        assert 600 + 0.1 * int(flux.argmax()) == pytest.approx(720 + minutes, abs=0.5)  # a little more: the declination moves on
+
+
 @pytest.mark.parametrize("calendar", ["standard", "noleap", "360_day", "proleptic_gregorian", "julian"])
 def test_summer_is_in_june_in_every_calendar(calendar: str) -> None:
     about = {"units": "days since 2050-06-21 12:00", "calendar": calendar}

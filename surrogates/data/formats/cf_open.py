@@ -47,11 +47,11 @@ def sources(path: Path) -> list[Path]:
 def opened(path: Path, url: str | None = None) -> xr.Dataset:
     """All of it, lazily; `url` is opened in place of the path. Raises ValueError for what is not sound, with the place."""
     if url is not None:
-        return _chunked(_store(url))
+        return _chunked(_store(url), url)
     found = sources(path)
     if not found:
         raise ValueError(f"{path} holds no file {', '.join(SUFFIXES)} and no Zarr store")
-    return _joined({p: _chunked(_store(p) if p.is_dir() else _file(p)) for p in found})
+    return _joined({p: _chunked(_store(p) if p.is_dir() else _file(p), str(p)) for p in found})
 
 
 def _file(path: Path) -> xr.Dataset:
@@ -125,7 +125,7 @@ def _check_array(array: Any, place: str) -> None:
         raise ValueError(f"{place} declares chunks of {need} bytes; the store is damaged, or rechunk it to less than {MOST}")
 
 
-def _chunked(data: xr.Dataset) -> xr.Dataset:
+def _chunked(data: xr.Dataset, place: str) -> xr.Dataset:
     """Behind every array dask, in the chunks of the file; where it has none, in blocks of frames. Out of the valid range is missing."""
     for name, v in data.data_vars.items():
         if v.dtype.kind not in "fiub":
@@ -136,13 +136,16 @@ def _chunked(data: xr.Dataset) -> xr.Dataset:
         if v.ndim and not chunks:
             frame = max(1, prod(v.shape[1:]) * v.dtype.itemsize)
             chunks = {str(v.dims[0]): max(1, min(v.shape[0], BLOCK // frame))}
-        data[name] = _valid(v.chunk(chunks))
+        data[name] = _valid(v.chunk(chunks), f"{place}: {name}")
     return data
 
 
-def _valid(v: xr.DataArray) -> xr.DataArray:
+def _valid(v: xr.DataArray, place: str) -> xr.DataArray:
     limits = v.attrs.get("valid_range", (v.attrs.get("valid_min", -np.inf), v.attrs.get("valid_max", np.inf)))
-    low, high = np.asarray(limits, np.float64)
+    try:
+        low, high = (float(x) for x in limits)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{place} has the valid range {limits!r}, and two numbers are needed; correct or drop the attribute") from error
     if v.dtype.kind != "f" or not (np.isfinite(low) or np.isfinite(high)):
         return v
     scale, offset = float(v.encoding.get("scale_factor", 1.0)), float(v.encoding.get("add_offset", 0.0))

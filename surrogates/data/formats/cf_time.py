@@ -42,9 +42,10 @@ def clock(time: xr.DataArray, given: Given, path: Path) -> tuple[NDArray[np.floa
     about = {"units": units}
     if SINCE in units:
         about["calendar"] = str(time.attrs.get("calendar", "standard"))
+        ends = checks.finite(time.values[[0, -1]], place) if time.size else np.zeros(1)
         try:
-            cftime().num2date(0, units, about["calendar"])
-        except ValueError as error:
+            cftime().num2date(ends, units, about["calendar"])
+        except (ValueError, OverflowError) as error:
             raise ValueError(f"{place}: units {units!r} in calendar {about['calendar']!r} are no dates: {error}") from error
     return checks.rising(time.values, place), about
 
