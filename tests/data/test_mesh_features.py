@@ -22,9 +22,10 @@ def test_straight_walls_are_as_far_as_they_are() -> None:
 
 
 def ring() -> Mesh:
-    """Between two circles, the inner one an obstacle of twelve sides."""
+    """Between two circles, the inner one an obstacle of twelve sides; each circle is turned by half a side."""
     angle = np.linspace(0, 2 * np.pi, 12, endpoint=False)
-    points = np.concatenate([r * np.stack([np.cos(angle), np.sin(angle)], 1) for r in (0.5, 0.8, 1.2, 2.0)])
+    turned = [(r, angle + n * np.pi / 12) for n, r in enumerate((0.5, 0.8, 1.2, 2.0))]
+    points = np.concatenate([r * np.stack([np.cos(a), np.sin(a)], 1) for r, a in turned])
     at = np.arange(48).reshape(4, 12)
     a, b, c, d = at[:-1], at[1:], np.roll(at[1:], -1, 1), np.roll(at[:-1], -1, 1)
     cells = np.concatenate([np.stack([p.ravel() for p in t], 1) for t in ((a, b, c), (a, c, d))])

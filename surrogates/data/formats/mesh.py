@@ -7,7 +7,7 @@ from pathlib import Path
 import xarray as xr
 
 from surrogates.data.formats.given import Given
-from surrogates.data.mesh_file import PART
+from surrogates.data.hdf5 import PART
 from surrogates.data.mesh_read import is_mesh_file, read_parts
 
 SPLITS = ("train", "valid", "test")

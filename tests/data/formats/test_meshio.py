@@ -98,7 +98,8 @@ def test_cells_of_any_kind_fill_their_volume() -> None:
     total = {b.type: sum(volumes_of(file.points, simplices(b.type, b.data, file.points)[0])) for b in file.cells if b.type != "quad"}
     assert total == pytest.approx({"wedge": 1.0, "hexahedron": 2.0, "pyramid": 1 / 3})
     dented = np.array([[0, 0], [1, 0], [0.2, 0.2], [0, 1.0]])
-    assert volumes_of(dented, simplices("quad", np.array([[0, 1, 2, 3]]), dented)[0]).sum() == pytest.approx(0.2), "cut inside"
+    for corners in ([0, 1, 2, 3], [1, 2, 3, 0]):
+        assert volumes_of(dented, simplices("quad", np.array([corners]), dented)[0]).sum() == pytest.approx(0.2), "cut inside"
 
 
 def test_data_in_cells_need_a_decision(tmp_path: Path) -> None:
