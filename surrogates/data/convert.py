@@ -16,10 +16,10 @@ from dataclasses import asdict
 from pathlib import Path
 
 import surrogates
-from surrogates.data import written
 from surrogates.data.cuts import Cut, Split, divide, whole
 from surrogates.data.formats import open_parts
 from surrogates.data.formats.given import Given
+from surrogates.data.skeletons import groups
 from surrogates.data.workers import StopError, locked, progress
 from surrogates.data.written import Written
 
@@ -65,7 +65,7 @@ def plan(dest: Path, name: str, cuts: dict[str, list[Cut]]) -> list[Written]:
     """The files to write. Raises ValueError where others are in their place."""
     files = []
     for split, mine in cuts.items():
-        for n, group in enumerate(written.groups(mine)):
+        for n, group in enumerate(groups(mine)):
             files.append(Written(dest / "data" / split / f"{name}{f'-{n}' if n else ''}.hdf5", name, group))
     ours = {f.path for f in files} | {f.draft for f in files}
     strange = sorted(p for p in dest.glob("data/*/*.hdf5*") if p not in ours and not p.name.startswith("."))

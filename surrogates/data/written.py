@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -17,12 +16,12 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from surrogates.data import layout, mesh_file
-from surrogates.data.arrays import known_of
 from surrogates.data.cuts import Cut
 from surrogates.data.hdf5 import OURS, PART, open_hdf5
+from surrogates.data.skeletons import skeletons, together
 from surrogates.domains.layout import NODE, SPACE
 from surrogates.fields import Fields
-from surrogates.interchange import FORCINGS, GAPS, LEVEL, MEMBER, STATIC, TIME, TRAJECTORY, declared, fields_of
+from surrogates.interchange import FORCINGS, GAPS, LEVEL, TIME, TRAJECTORY, declared, fields_of
 
 BLOCK = 1 << 25  # bytes of frames in memory, a worker
 MOST = 1 << 28  # of one chunk of the source, which is read as a whole
@@ -30,7 +29,7 @@ Frames = NDArray[np.float32]
 
 
 class Written:
-    """One file, of cuts that fit into it (`groups`)."""
+    """One file, of cuts that fit into it (`skeletons.groups`)."""
 
     def __init__(self, path: Path, name: str, cuts: Sequence[Cut]) -> None:
         self.path, self.name, self.cuts = path, name, cuts
@@ -52,7 +51,7 @@ class Written:
             if self.mesh:
                 mesh_file.create(self.draft, pieces, name=self.name, attrs=about)
             else:
-                layout.create_like(self.draft, _together(pieces), name=self.name, attrs=about)
+                layout.create_like(self.draft, together(pieces), name=self.name, attrs=about)
         self._part = mesh_file.Part(self.draft) if self.mesh else layout.Part(self.draft)
         if isinstance(self._part, layout.Part):
             self._shared(self._part)
@@ -104,31 +103,6 @@ class Written:
                 _write_known(part, cut, k, n)
 
 
-def groups(cuts: Sequence[Cut]) -> list[list[Cut]]:
-    """Cuts that fit into one file: all those on meshes; of those on grids the ones with equal grid, times and known fields."""
-    out: dict[str, list[Cut]] = {}
-    keys: dict[tuple[int, int, int], str] = {}
-    for cut in cuts:
-        place = (id(cut.part), cut.start, cut.stop)
-        if place not in keys:
-            keys[place] = "" if NODE in cut.part.dims else _key(cut)
-        out.setdefault(keys[place], []).append(cut)
-    return list(out.values())
-
-
-def skeletons(cuts: Sequence[Cut]) -> list[xr.Dataset]:
-    """The cuts as Datasets that know all but their frames, consecutive ones of a part together."""
-    runs: list[list[Cut]] = []
-    for cut in cuts:
-        last = runs[-1][-1] if runs else None
-        joins = last is not None and last.part is cut.part and (last.start, last.stop) == (cut.start, cut.stop)
-        if joins:
-            runs[-1].append(cut)
-        else:
-            runs.append([cut])
-    return [_skeleton(run) for run in runs]
-
-
 def blocks(cut: Cut) -> list[tuple[int, int]]:
     """Ranges of frames that fit into memory, of whole chunks where the source has them: a chunk is read as a whole, and once."""
     frame = max(1, _frame_bytes(cut.part))
@@ -172,44 +146,6 @@ def _write_known(part: layout.Part, cut: Cut, k: layout.Known, row: int | None) 
 def _of_row(cut: Cut, k: layout.Known) -> xr.Dataset:
     held = cut.part[list(k.field.variables)]
     return held if k.shared else held.isel({TRAJECTORY: cut.row})
-
-
-def _skeleton(run: Sequence[Cut]) -> xr.Dataset:
-    import dask.array as da
-
-    part, first = run[0].part, run[0]
-    if MEMBER in part.dims:
-        raise ValueError(
-            "this source has several members of a trajectory; choose one (isel(member=...)) or make each a trajectory of its own"
-        )
-    timed = {n: v for n, v in part.data_vars.items() if TIME in v.dims}
-    empty = {n: (v.dims, da.zeros(v.shape, np.float32, chunks=-1), v.attrs) for n, v in timed.items()}
-    cut = part.assign(empty).isel({TRAJECTORY: [c.row for c in run], TIME: slice(first.start, first.stop)})
-    return cut.assign_coords({TRAJECTORY: (TRAJECTORY, [c.id for c in run], part[TRAJECTORY].attrs)})
-
-
-def _together(pieces: Sequence[xr.Dataset]) -> xr.Dataset:
-    if len(pieces) == 1:
-        return pieces[0]
-    return xr.concat(
-        list(pieces), TRAJECTORY, data_vars="minimal", coords="minimal", compat="override", join="override", combine_attrs="override"
-    )
-
-
-def _key(cut: Cut) -> str:
-    part, digest = cut.part, sha256()
-    for what in ("domain", "fields", STATIC, FORCINGS, GAPS, "dt"):
-        digest.update(f"{what}{part.attrs.get(what)}".encode())
-    time = part[TIME].isel({TIME: slice(cut.start, cut.stop)})
-    digest.update(f"{time.attrs.get('units')}{time.attrs.get('calendar')}".encode() + np.asarray(time.values).tobytes())
-    digest.update(str(sorted(str(n) for n, c in part.coords.items() if c.attrs.get("role") == "parameter")).encode())
-    for k in known_of(part):
-        digest.update(f"{k.shared}{k.spread}{k.timed}".encode())
-        if k.shared:
-            shared = part[list(k.field.variables)]
-            values: Any = shared.to_array().values if not k.timed else str(id(part)).encode()
-            digest.update(np.ascontiguousarray(values).tobytes() if not k.timed else values)
-    return digest.hexdigest()
 
 
 def _frame_bytes(part: xr.Dataset) -> int:
