@@ -174,7 +174,7 @@ def check_frames(
     flat = flat if wet is None else flat[..., wet.ravel()]
     low, high = flat.min(-1), flat.max(-1)
     missing = np.isnan(low).any(1) if gaps else np.zeros(len(row), bool)
-    wrong: npt.NDArray[np.bool_] = np.isinf(flat).any(axis=-1) if missing.any() else ~np.isfinite(low + high)
+    wrong = np.logical_or.reduce(np.isinf(flat), axis=-1) if missing.any() else ~np.isfinite(low + high)
     if wrong.any():
         t = int(wrong.any(1).argmax())
         names = [c for c, bad in zip(channels, wrong[t], strict=True) if bad]

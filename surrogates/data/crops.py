@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -55,7 +56,7 @@ class Crops:
             raise ValueError(f"{TRIES} random pieces of {list(self.size)} points hold no wet cell inside their halo; crop larger")
         c = batch.conditions
         static = None if c.static is None else cut(c.static, index)
-        functions = {name: None if getattr(c, name) is None else Cut(getattr(c, name), index) for name in OF_TIME}
+        functions: dict[str, Any] = {name: None if getattr(c, name) is None else Cut(getattr(c, name), index) for name in OF_TIME}
         conditions = replace(c, domain=piece, static=static, **functions)
         return replace(batch, past=cut(batch.past, index), future=cut(batch.future, index), conditions=conditions)
 
