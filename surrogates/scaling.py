@@ -27,7 +27,7 @@ KEYS = ("by", "transforms", "regions")
 @recorded
 @dataclass(frozen=True)
 class Scaling:
-    """What a `Normaliser` does. `regions` names the static field that tells regions apart, `count` says how many there are once it is known.
+    """What a `Normaliser` does. `regions` names the static field that tells regions apart, `count` how many there are, once that is known.
 
     Raises ValueError for another `by`.
     """
