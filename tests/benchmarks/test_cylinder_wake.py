@@ -93,7 +93,7 @@ def test_one_command_from_a_recipe_to_the_picture(tmp_path: Path, monkeypatch: p
     }  # fmt: skip
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     suite = yaml.safe_load((HERE / "wake.yaml").read_text())
-    suite["data"], suite["coarse"] = {"dataset": str(tmp_path / "recipe.yaml"), "size": "full"}, [1.5]
+    suite["data"], suite["coarse"] = {"dataset": str(tmp_path / "recipe.yaml"), "size": "full"}, [1]
     suite["train"]["model"]["operator"] |= {"width": 8, "layers": 2}
     suite["train"]["trainer"] = {"progress": False, "accelerator": "cpu"}
     (tmp_path / "wake.yaml").write_text(yaml.safe_dump(suite))
@@ -102,9 +102,9 @@ def test_one_command_from_a_recipe_to_the_picture(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(sys, "argv", command)
     assert wake.main() == 0
     told = json.loads((out / "wake.json").read_text())
-    assert list(told["rows"]) == ["persistence", "OpenFOAM, edges x 1.5", "surrogate 0"]
-    coarse_run, still = told["rows"]["OpenFOAM, edges x 1.5"][0], told["rows"]["persistence"][0]
-    assert coarse_run["nrmse_velocity"][-1] < still["nrmse_velocity"][-1] and not coarse_run["failed"]
+    assert list(told["rows"]) == ["persistence", "OpenFOAM, edges x 1", "surrogate 0"]
+    again, still = told["rows"]["OpenFOAM, edges x 1"][0], told["rows"]["persistence"][0]
+    assert again["nrmse_velocity"][-1] < 0.1 * still["nrmse_velocity"][-1]  # on its own mesh the solver says the truth again
     assert "core-seconds" in (out / "wake.md").read_text() and (out / "wake.png").stat().st_size > 1000
     monkeypatch.setattr(wake, "rolled", None)  # everything was judged before
     monkeypatch.setattr(wake, "coarser", None)
