@@ -59,8 +59,11 @@ class _Stored:
         self.shape, self.dtype, self.ndim = array.shape, np.dtype(np.float32), array.ndim
 
     def __getitem__(self, index: Any) -> npt.NDArray[np.float32]:
-        with h5py.File(self.path, "r") as f:
-            values: npt.NDArray[np.float32] = f[self.name][index].astype(np.float32)
+        try:
+            with h5py.File(self.path, "r") as f:
+                values: npt.NDArray[np.float32] = f[self.name][index].astype(np.float32)
+        except (OSError, KeyError, RuntimeError) as error:
+            raise ValueError(f"{self.path}: {self.name} cannot be read ({error}); the file is damaged: copy or make it again") from error
         return values
 
 

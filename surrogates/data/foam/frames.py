@@ -30,6 +30,10 @@ class Frames:
         width = max(1, len(about.components))
         self.shape, self.dtype, self.ndim = (1, len(times), *where.domain.shape, width), np.dtype(np.float32), 3 + len(where.domain.shape)
 
+    def __dask_tokenize__(self) -> tuple[Any, ...]:
+        """Dask would pickle the case, mesh and all, to give it a name."""
+        return (str(self.case.path), self.about, self.times, repr(self.where.domain))
+
     def lazy(self) -> Any:
         """The dask array, a frame a chunk."""
         import dask.array as da

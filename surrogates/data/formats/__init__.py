@@ -34,6 +34,9 @@ FORMATS = {
 }
 """What each looks for; the specific come before the general."""
 
+DAMAGE = (OSError, RuntimeError, LookupError, TypeError, AttributeError, ArithmeticError, MemoryError)
+"""What libraries raise on files that no reader foresaw."""
+
 __all__ = ["FORMATS", "Given", "open_parts", "reader_of"]
 
 
@@ -48,7 +51,12 @@ def open_parts(path: str | Path, format: str | None = None, given: Given | None 
         raise ValueError(f"{path}: no such file or folder")
     reader = reader_of(path, format)
     beside = Given.beside(path)
-    parts: dict[str, list[xr.Dataset]] = reader.read(path, given.over(beside) if given else beside)
+    try:
+        parts: dict[str, list[xr.Dataset]] = reader.read(path, given.over(beside) if given else beside)
+    except DAMAGE as error:
+        raise ValueError(
+            f"{path} cannot be read ({type(error).__name__}: {error}); it is damaged, or another format: copy it again"
+        ) from error
     if not any(parts.values()):
         raise ValueError(f"{path}: the format {reader.__name__.rpartition('.')[2]!r} found nothing in it")
     return {split: found for split, found in parts.items() if found}
