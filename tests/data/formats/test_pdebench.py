@@ -116,7 +116,7 @@ def test_compressible_flows(tmp_path: Path, dim: int) -> None:
         np.testing.assert_array_equal(part[name], c + numbers(N, T, *(8, 6, 4)[:dim]))
     last = "velocity" if dim == 1 else f"velocity_{'xyz'[dim - 1]}"
     np.testing.assert_array_equal(part[last], 1 + dim + numbers(N, T, *(8, 6, 4)[:dim]))
-    assert domain_of(part).lengths == (2.0,) * dim and part.attrs["dt"] == 0.05
+    assert domain_of(part).lengths == (2.0,) * dim and part.attrs["dt"] == 0.05 and float(part["time"][0]) == 0.0
     outgoing = gas(tmp_path / f"{dim}D_CFD_Shock_Eta1.e-8_Zeta1.e-8_trans_Train.hdf5", dim, (T,))
     (part,) = open_parts(outgoing, "pdebench")["all"]
     assert domain_of(part).boundary == ("wall",) * dim and part.sizes["trajectory"] == 1
