@@ -100,7 +100,11 @@ def test_either_way_round_is_the_same_globe(turned: str, tmp_path: Path) -> None
         found.integral(from_xarray(part)[:, 0]),
         straight.integral(torch.from_numpy(np.concatenate([280 + VALUES, VALUES - 1, VALUES + 1], 1))[:1]),
     )
-    at = part["ta"].isel(trajectory=0, time=3, level=1).sel(lat=33.75, lon=part.lon[abs(part.lon % 360 - 45.0).argmin()], method="nearest")
+    at = (
+        part["ta"]
+        .isel(trajectory=0, time=3, level=1)
+        .sel(lat=33.75, lon=part.lon[int(abs(part.lon.values % 360 - 45.0).argmin())], method="nearest")
+    )
     assert float(at) == pytest.approx(280 + VALUES[3, 1, 5, 2])
 
 
