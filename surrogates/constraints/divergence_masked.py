@@ -20,7 +20,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from surrogates.constraints.divergence_sparse import Factors, factorise, gradient_part, ratio, squares
-from surrogates.domains import Masked
+from surrogates.domains import Box, Masked
 from surrogates.domains.box import PERIODIC
 
 
@@ -56,6 +56,7 @@ def _derivative(sea: Masked, axis: int) -> Any:
     """D_a (cell x cell), cells being the wet ones in order."""
     from scipy import sparse
 
+    assert isinstance(sea.box, Box)
     n, cells = sea.shape[axis], len(sea.cells)
     number = torch.full(sea.shape, -1)
     number[sea.wet] = torch.arange(cells)

@@ -39,7 +39,7 @@ def stacked(arrays: Sequence[Any], axis: int) -> Any:
     import dask.array as da
 
     each = [a if isinstance(a, da.Array) else _of_map(a) for a in arrays]
-    return da.stack(each, axis)
+    return da.stack(each, axis)  # type: ignore[no-untyped-call]
 
 
 def chunks_of(shape: Sequence[int], stored: Sequence[int], leading: int) -> tuple[int, ...]:

@@ -91,7 +91,8 @@ class Given:
         """Rows of files by their trajectory, everything on the device and in the precision of the parameters."""
         like = conditions.parameters
         given = {name: f.of(noise.trajectories) if hasattr(f, "of") else f for name, f in self.of_time.items() if f is not None}
-        out = replace(conditions, **{name: Moved(f, like.device) for name, f in given.items()})
+        moved: dict[str, Any] = {name: Moved(f, like.device) for name, f in given.items()}
+        out = replace(conditions, **moved)
         if self.static is not None:
             static, rows = self._static(noise.trajectories), len(noise.trajectories)
             dtype = like.dtype if like.dtype.is_floating_point and like.numel() else torch.float32
