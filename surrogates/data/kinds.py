@@ -68,7 +68,7 @@ def sizes(name_or_path: str | Path) -> list[str]:
 
 
 def make(
-    name_or_path: str | Path,
+    recipe: str | Path | Recipe,
     size: str | None = None,
     out: str | Path | None = None,
     *,
@@ -79,20 +79,21 @@ def make(
 ) -> Path:
     """Make, resume or find a data set of any kind; returns its folder, `out` or <data root>/<name>/<size>.
 
-    `device` and `scheduler` are for equations (`generate.make`). Raises ValueError for a recipe that is wrong, for a folder that holds
-    another data set, and for what its kind does not take.
+    `recipe` is a name, the path of a `recipe.yaml`, or the recipe of an equation. `device` and `scheduler` are for equations
+    (`generate.make`). Raises ValueError for a recipe that is wrong, for a folder that holds another data set, and for what its kind does
+    not take.
     """
-    path = path_of(name_or_path)
-    kind = kind_of(path)
-    if kind is None:
-        return generate.make(load_recipe(path, size), out=out, workers=workers, device=device, quiet=quiet, scheduler=scheduler)
+    path = None if isinstance(recipe, Recipe) else path_of(recipe)
+    kind = None if path is None else kind_of(path)
+    if path is None or kind is None:
+        return generate.make(recipe, size, out, workers=workers, device=device, quiet=quiet, scheduler=scheduler)
     for name, value, default in (("device", device, "cpu"), ("scheduler", scheduler, None)):
         if value != default:
             raise ValueError(f"{path.parent.name} is of kind {kind!r}, whose data are not computed here: leave {name}= out")
     package = _package(kind)
-    recipe: Made = package.load(path, size)
-    folder = Path(out) if out is not None else catalog.data_root() / recipe.name / recipe.size
-    return Path(package.make(recipe, folder, workers=workers or cores(), quiet=quiet))
+    loaded: Made = package.load(path, size)
+    folder = Path(out) if out is not None else catalog.data_root() / loaded.name / loaded.size
+    return Path(package.make(loaded, folder, workers=workers or cores(), quiet=quiet))
 
 
 def _package(kind: str) -> Any:
