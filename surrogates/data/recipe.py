@@ -24,7 +24,7 @@ from surrogates.noise import splitmix
 
 SIZES = ("tiny", "small", "full")
 SPLITS = ("train", "valid", "test")
-MAY_VANISH = ("drag", "forcing", "rotation", "damping", "alpha", "beta", "gamma", "forcing_key")
+MAY_VANISH = ("drag", "forcing", "rotation", "damping", "alpha", "beta", "gamma", "forcing_key", "jump")
 
 
 @dataclass(frozen=True)

@@ -160,7 +160,7 @@ def declared(equation: str, parameters: Mapping[str, Sequence[float]] | None = N
     if equation == "kdv":
         return {"translate": Translate(), "galilean": Galilean(gain=1 / 6)}
     plane: dict[str, Symmetry] = {"translate": Translate(), "reflect": Reflect(0), "reflect_y": Reflect(1), "turn": Turn()}
-    if equation in ("gray_scott", "wave"):
+    if equation in ("gray_scott", "wave", "riemann2d", "kelvin_helmholtz"):
         return plane
     if equation == "isotropic_turbulence":
         return {**plane, "reflect_z": Reflect(2)}

@@ -61,6 +61,8 @@ EQUATIONS: dict[str, Callable[..., Truth]] = {
     "advection": pde.Advection,
     "wave": pde.Wave,
     "mp_pde": pde.MessagePassingPDE,
+    "riemann2d": pde.Riemann2d,
+    "kelvin_helmholtz": pde.KelvinHelmholtz,
 }
 SCHEMES = {"etdrk2": pde.etdrk2, "etdrk4": pde.etdrk4}
 STAGES = {"etdrk2": 2, "etdrk4": 4}

@@ -3,6 +3,7 @@
 from surrogates.pde.barotropic_jet import BarotropicJet
 from surrogates.pde.baselines import Climatology, Persistence
 from surrogates.pde.burgers import Burgers
+from surrogates.pde.compressible import Compressible
 from surrogates.pde.crank_nicolson import rk4_crank_nicolson
 from surrogates.pde.etd import etdrk2, etdrk4
 from surrogates.pde.filtered_turbulence import FilteredTurbulence
@@ -10,6 +11,7 @@ from surrogates.pde.fno_navier_stokes import FnoNavierStokes
 from surrogates.pde.forced_burgers import ForcedBurgers
 from surrogates.pde.gray_scott import GrayScott
 from surrogates.pde.kdv import KdV
+from surrogates.pde.kelvin_helmholtz import KelvinHelmholtz
 from surrogates.pde.kolmogorov import Kolmogorov
 from surrogates.pde.kuramoto_sivashinsky import KuramotoSivashinsky
 from surrogates.pde.linear import Advection, Wave
@@ -18,6 +20,7 @@ from surrogates.pde.mp_pde import MessagePassingPDE
 from surrogates.pde.passive_scalar import PassiveScalar
 from surrogates.pde.porous_medium import PorousMedium
 from surrogates.pde.rayleigh_benard import RayleighBenard
+from surrogates.pde.riemann2d import Riemann2d
 from surrogates.pde.shallow_water import ShallowWater
 from surrogates.pde.spectral import Spectral
 from surrogates.pde.stefan import Stefan
@@ -28,12 +31,14 @@ __all__ = [
     "BarotropicJet",
     "Burgers",
     "Climatology",
+    "Compressible",
     "FilteredTurbulence",
     "FnoNavierStokes",
     "ForcedBurgers",
     "GrayScott",
     "IsotropicTurbulence",
     "KdV",
+    "KelvinHelmholtz",
     "Kolmogorov",
     "KuramotoSivashinsky",
     "MessagePassingPDE",
@@ -41,6 +46,7 @@ __all__ = [
     "Persistence",
     "PorousMedium",
     "RayleighBenard",
+    "Riemann2d",
     "ShallowWater",
     "Spectral",
     "Stefan",
