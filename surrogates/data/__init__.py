@@ -4,7 +4,7 @@
 """
 
 from surrogates.data.coarse import Coarse
-from surrogates.data.convert import convert
+from surrogates.data.conversion import convert
 from surrogates.data.crops import Crops
 from surrogates.data.cuts import Split
 from surrogates.data.files import open_dataset

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from surrogates.data.convert import convert
+from surrogates.data.conversion import convert
 from surrogates.data.cuts import Split
 from surrogates.data.files import files_of
 from surrogates.data.formats.given import Given

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from sources import check_alike, check_part
 
-from surrogates.data.convert import convert
+from surrogates.data.conversion import convert
 from surrogates.data.cuts import Split
 from surrogates.data.formats import Given, open_parts
 from surrogates.data.parts import parts_of

@@ -11,7 +11,7 @@ import pytest
 import torch
 from meshes import square
 
-from surrogates.data.convert import convert
+from surrogates.data.conversion import convert
 from surrogates.data.formats import Given, open_parts
 from surrogates.data.formats import meshgraphnets as reader
 from surrogates.data.mesh_windows import MeshWindows

@@ -16,9 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from surrogates.cli import main
-from surrogates.data import convert as module
+from surrogates.data import conversion as module
 from surrogates.data import open_dataset, written
-from surrogates.data.convert import convert, plan
+from surrogates.data.conversion import convert, plan
 from surrogates.data.cuts import Cut, Split, divide, whole
 from surrogates.data.formats import Given
 from surrogates.data.layout import Part
