@@ -3,9 +3,13 @@
 A Dataset has one variable a component (`velocity_x`), dims (trajectory, [member,] time, [level,] *axes), coordinates with units, PDE
 parameters as coordinates on `trajectory` with attribute role="parameter", and in `attrs` the JSON of its fields and domain, the
 frame step `dt`, and where known `lyapunov_time`, `turnover_time` (time units) and `scored_time` (t*: no pointwise score beyond).
-`lead_time` lies beside `time`: time since the initial state of a forecast, or since the first frame of a data set. Times are numbers in
-the units of `dt`; where they stand for dates, `time` has CF units ("hours since 1996-01-01") and a calendar. Fields that are known
+`lead_time` lies beside `time`: time since the initial state of a forecast, or since the first frame of a data set. Fields that are known
 beside the state are declared likewise: `static` ones, variables without a dim "time", and `forcings`, with one.
+
+Times are numbers, float64, in the units of `dt`. Where they stand for dates, `time` has CF units ("hours since 1996-01-01") and a
+calendar. One rule holds for all: what this package returns or opens has numbers and says by its attributes which dates they are; what it
+is given may have either. So `xr.open_zarr` of a stored forecast shows dates, `dates.dated` makes them of one in memory, and a Dataset
+with dates goes into every function as it is: `times_of` and `dates.numbered` make the same numbers of them again.
 """
 
 from __future__ import annotations
@@ -20,7 +24,7 @@ import xarray as xr
 from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
-from xarray.coding.times import encode_cf_datetime
+from xarray.coding.times import encode_cf_datetime, infer_calendar_name
 
 from surrogates.contracts import Conditions
 from surrogates.domains import Box, Masked, Mesh, layout
@@ -32,6 +36,7 @@ STATIC, FORCINGS = "static", "forcings"
 GAPS, NAN = "gaps", "NaN"
 """The attribute by which a Dataset declares that NaN stands for what is missing (as observations do), and its value."""
 SINCE = " since "  # in the units of times that stand for dates
+SECONDS = {"days": 86400.0, "hours": 3600.0, "minutes": 60.0, "seconds": 1.0}
 
 
 def to_xarray(
@@ -222,28 +227,54 @@ def _variable(dataset: xr.Dataset, name: str, f: Field, lead: tuple[str, ...], a
 
 
 def time_attrs_of(dataset: xr.Dataset) -> dict[str, str]:
-    """CF units and calendar of the times, also where xarray has made dates of them; none where they are plain numbers."""
+    """CF units and calendar of the times, also where xarray has made dates of them; none where they are plain numbers.
+
+    Dates that have lost their units count from 1970-01-01 in the unit in which `dt` is a step of theirs, or as their leads do. Raises
+    ValueError where that is none.
+    """
     if TIME not in dataset.coords:
         return {}
     held = {**dataset[TIME].encoding, **dataset[TIME].attrs}
     out = {k: str(held[k]) for k in ("units", "calendar") if held.get(k) is not None}
-    return out if out.get("units", "1") != "1" else {}
+    if out.get("units", "1") != "1":
+        return out
+    return _counted(dataset) if are_dates(dataset) else {}
+
+
+def are_dates(dataset: xr.Dataset) -> bool:
+    """Whether the times are dates, datetime64 or cftime's, rather than numbers."""
+    return TIME in dataset.coords and dataset[TIME].dtype.kind in "MO"
+
+
+def _counted(dataset: xr.Dataset) -> dict[str, str]:
+    """How dates count that do not say how they did: from one origin, so that the parts of a Dataset count alike."""
+    values, dt = np.atleast_1d(dataset[TIME].values), dataset.attrs.get("dt")
+    leads = {**dataset[LEAD].encoding, **dataset[LEAD].attrs}.get("units") if LEAD in dataset.coords else None
+    steps = np.diff(values) / np.timedelta64(1, "s") if values.dtype.kind == "M" else [d.total_seconds() for d in np.diff(values)]
+    fits = [unit for unit, seconds in SECONDS.items() if dt and len(steps) and np.isclose(min(steps), float(dt) * seconds)]
+    unit = leads if leads in SECONDS else "hours" if dt is None else fits[0] if fits else None
+    if unit is None:
+        raise ValueError(
+            f"the times are dates, and nothing tells in which unit dt = {float(dt or 0):g} is; set "  # of one date no step is known
+            "dataset.time.encoding['units'], such as 'hours since 1996-01-01'"
+        )
+    return {"units": f"{unit}{SINCE}1970-01-01", "calendar": infer_calendar_name(values)}
 
 
 def times_of(dataset: xr.Dataset) -> NDArray[np.float64]:
     """The times as numbers, float64, in the units of `time_attrs_of`, also where xarray has made dates of them; 0 without a time.
 
-    Raises ValueError for dates that do not say in which units they were numbers.
+    Raises ValueError for dates that do not say in which units they were numbers, and for lengths of time.
     """
     if TIME not in dataset.coords:
         return np.zeros(dataset.sizes.get(TIME, 1))
     values, about = np.atleast_1d(dataset[TIME].values), time_attrs_of(dataset)
-    if np.issubdtype(values.dtype, np.number):
+    if values.dtype.kind in "iuf":
         return values.astype(np.float64)
     if SINCE not in about.get("units", ""):
-        raise ValueError("the times are dates without units; set dataset.time.encoding['units'], such as 'hours since 1996-01-01'")
+        raise ValueError(f"the times are {values.dtype}, neither numbers nor dates with units like 'hours since 1996-01-01'; give numbers")
     numbers, _, _ = encode_cf_datetime(values, about["units"], about.get("calendar"), np.dtype(np.float64))
-    return np.asarray(numbers, np.float64)
+    return np.array(numbers, np.float64)  # of its own: the encoder may hand out a view that nothing may be written to
 
 
 def trajectories_of(dataset: xr.Dataset) -> list[int]:

@@ -30,7 +30,7 @@ def picture(forecast: xr.Dataset, trajectory: int = 0) -> xr.DataArray:
     if MEMBER in forecast.dims:
         rows = {"mean": u.mean(0), **{f"member {m}": u[m] for m in range(min(MEMBERS, len(u)))}}
     values = torch.stack([shown(v, fields, box) for v in rows.values()]).numpy()
-    coords = {WHO: list(rows), LEAD: frames[LEAD].values, **{a: frames[a].values for a in box.axes}}
+    coords = {WHO: list(rows), LEAD: (LEAD, frames[LEAD].values, frames[LEAD].attrs), **{a: frames[a].values for a in box.axes}}
     return xr.DataArray(values, coords, (WHO, LEAD, *box.axes), name="picture", attrs={"long_name": title(fields, box)})
 
 

@@ -18,10 +18,10 @@ import xarray as xr
 from surrogates.bench import calibration, fields, figures
 from surrogates.bench.contenders import ENSEMBLE
 from surrogates.bench.page import PAGE, STYLE
-from surrogates.bench.run import BENCH, SCORES
+from surrogates.bench.run import BENCH, SCORES, load
 from surrogates.bench.style import Picture
 from surrogates.bench.suite import Solver
-from surrogates.bench.summary import names_of
+from surrogates.bench.summary import names_of, time_units
 from surrogates.bench.tables import html, markdown, notes, tables
 from surrogates.bench.verdict import verdict
 from surrogates.data.parse import parse
@@ -37,7 +37,7 @@ def write_report(folder: str | os.PathLike[str]) -> Path:
         raise ValueError(
             f"{path} holds no finished benchmark: {SCORES} or {BENCH} is missing; `surrogates bench run --out {path}` makes them"
         )
-    scores = xr.load_dataset(path / SCORES, engine="scipy")
+    scores = load(path / SCORES)
     run = json.loads((path / BENCH).read_text())
     _write(path / TABLE, "\n\n".join([f"## {run['suite']['name']}", *verdict(scores), markdown(scores)]))
     _write(path / REPORT, page(scores, run, pictures(path, scores)))
@@ -47,7 +47,7 @@ def write_report(folder: str | os.PathLike[str]) -> Path:
 def pictures(path: Path, scores: xr.Dataset) -> dict[str, xr.DataArray]:
     """The stored fields of the truth and of every contender."""
     names = ["truth", *(str(n) for n in scores["contender"].values)]
-    return {n: xr.load_dataset(path / "pictures" / f"{n}.nc", engine="scipy")["picture"] for n in names}
+    return {n: load(path / "pictures" / f"{n}.nc")["picture"] for n in names}
 
 
 def page(scores: xr.Dataset, run: Mapping[str, Any], shown: Mapping[str, xr.DataArray]) -> str:
@@ -80,7 +80,7 @@ def _subtitle(scores: xr.Dataset, run: Mapping[str, Any]) -> str:
     data = run["data"]
     return (
         f"{data['dataset']}, split {data['split']}: {scores.sizes[TRAJECTORY]} trajectories, {data['frames']} frames of {data['dt']:g} "
-        f"time units from the exact initial state; {scores.sizes['contender']} contenders on one clock."
+        f"{time_units(scores)} from the exact initial state; {scores.sizes['contender']} contenders on one clock."
     )
 
 

@@ -27,7 +27,8 @@ from surrogates.bench.cost import Cost, costs
 from surrogates.bench.pictures import picture
 from surrogates.bench.suite import Suite
 from surrogates.contracts import Step
-from surrogates.interchange import LEAD, TIME, trajectories_of
+from surrogates.dates import numbered
+from surrogates.interchange import LEAD, SINCE, TIME, time_attrs_of, trajectories_of
 from surrogates.metrics import score
 
 BENCH, COSTS, SCORES, FORECAST = "bench.json", "costs.json", "scores.nc", "forecast.zarr"
@@ -63,7 +64,7 @@ def run_suite(
 
 def combine(folder: Path, those: list[Contender], cost: Mapping[str, Cost]) -> xr.Dataset:
     """One Dataset over contenders: scores, kinds, labels, members, evaluations and costs (ms a frame and trajectory)."""
-    parts = [_load(folder / "contenders" / f"{c.name}.nc") for c in those]
+    parts = [load(folder / "contenders" / f"{c.name}.nc") for c in those]
     attrs = {k: v for k, v in parts[0].attrs.items() if k not in ("members", "fingerprint", "metrics", "wall")}
     whole = xr.concat(
         [p.drop_attrs() for p in parts], CONTENDER, coords="minimal", compat="override", combine_attrs="override", join="outer"
@@ -111,7 +112,7 @@ def _measure(folder: Path, c: Contender, suite: Suite, truth: xr.Dataset, level:
 
 def _finished(folder: Path, c: Contender) -> xr.Dataset | None:
     file = folder / "contenders" / f"{c.name}.nc"
-    return _load(file) if file.is_file() and (folder / "pictures" / f"{c.name}.nc").is_file() else None
+    return load(file) if file.is_file() and (folder / "pictures" / f"{c.name}.nc").is_file() else None
 
 
 def _claim(folder: Path, suite: Suite, those: list[Contender], truth: xr.Dataset, about: Mapping[str, Any]) -> None:
@@ -149,9 +150,10 @@ def _timed(folder: Path, those: list[Contender], truth: xr.Dataset, suite: Suite
 
 def _leads_from(truth: xr.Dataset, suite: Suite) -> xr.Dataset:
     """The truth of the frames that are forecast, leads counted from the initial state."""
+    truth = numbered(truth)
     frames = truth.isel({TIME: slice(suite.start + 1, suite.start + 1 + suite.frames)})
-    start = float(truth[TIME].values[suite.start])
-    return frames.assign_coords({LEAD: (TIME, frames[TIME].values - start)})
+    start, passing = float(truth[TIME].values[suite.start]), time_attrs_of(truth).get("units", "1").partition(SINCE)[0]
+    return frames.assign_coords({LEAD: (TIME, frames[TIME].values - start, {"units": passing})})
 
 
 def _check_frames(suite: Suite, truth: xr.Dataset) -> None:
@@ -171,8 +173,9 @@ def _save(dataset: xr.Dataset, path: Path) -> None:
     os.replace(part, path)
 
 
-def _load(path: Path) -> xr.Dataset:
-    return xr.load_dataset(path, engine="scipy")
+def load(path: Path) -> xr.Dataset:
+    """What was stored, times as numbers."""
+    return xr.load_dataset(path, engine="scipy", decode_times=False, decode_timedelta=False)
 
 
 def _write(path: Path, text: str) -> None:

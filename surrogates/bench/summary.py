@@ -16,11 +16,13 @@ import torch
 import xarray as xr
 
 from surrogates.bench.contenders import CLIMATOLOGY, ENSEMBLE, GUESS, KINDS, SOLVER
-from surrogates.interchange import LEAD, TRAJECTORY
+from surrogates.interchange import LEAD, SECONDS, TRAJECTORY
 from surrogates.metrics import paired_bootstrap, spread_skill_curve
 from surrogates.metrics.spectrum import log_spectral_distance
 
 LEADS = (1.0, 2.0, 4.0)
+READABLE = 4
+"""Leads of so many hours, or days, are shown in these."""
 CONTENDER, FIELD, CHANNEL = "contender", "field", "channel"
 
 
@@ -52,7 +54,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Clock:
-    """The unit of leads: Lyapunov times where the truth declares one, else its own time units."""
+    """The unit of leads: Lyapunov times where the truth declares one, else its own time units; long ones of dates in hours or days."""
 
     unit: str
     period: float
@@ -61,7 +63,18 @@ class Clock:
     @classmethod
     def of(cls, scores: xr.Dataset) -> Clock:
         period, turnover = (float(scores.attrs.get(f"{n}_time", nan)) for n in ("lyapunov", "turnover"))
-        return cls("Lyapunov times", period, turnover) if np.isfinite(period) else cls("time units", 1.0, turnover)
+        if np.isfinite(period):
+            return cls("Lyapunov times", period, turnover)
+        units, last = time_units(scores), float(scores[LEAD].values[-1])
+        seconds = SECONDS.get(units, nan)
+        chosen = next((u for u in ("days", "hours") if last * seconds >= READABLE * SECONDS[u]), units)
+        return cls(chosen, SECONDS[chosen] / seconds if chosen != units else 1.0, turnover)
+
+
+def time_units(scores: xr.Dataset) -> str:
+    """In which leads are stored, in words."""
+    units = str(scores[LEAD].attrs.get("units", "1"))
+    return "time units" if units == "1" else units
 
 
 def pick(scores: xr.Dataset, name: str) -> xr.Dataset:
@@ -74,8 +87,8 @@ def leads(scores: xr.Dataset) -> dict[int, str]:
     """Index of each lead of the table -> its name: one frame, and 1, 2, 4 Lyapunov times where they are forecast and scored."""
     t, clock = scores[LEAD].values, Clock.of(scores)
     last = t[scores["scored"].values.astype(bool)].max(initial=t[0])
-    unit = "Lyapunov time" if clock.unit.startswith("L") else "time unit"
-    named = {int(np.abs(t - n * clock.period).argmin()): f"{n:g} {unit}{'s' if n > 1 else ''}" for n in LEADS if n * clock.period <= last}
+    one = clock.unit if len(clock.unit) == 1 else clock.unit.removesuffix("s")
+    named = {int(np.abs(t - n * clock.period).argmin()): f"{n:g} {clock.unit if n > 1 else one}" for n in LEADS if n * clock.period <= last}
     return {0: "1 frame", **named}
 
 

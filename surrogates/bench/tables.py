@@ -10,7 +10,7 @@ from math import isinf, isnan
 import xarray as xr
 
 from surrogates.bench.contenders import CLIMATOLOGY, PERSISTENCE
-from surrogates.bench.summary import Clock, Interval, Row, correlation_of, leads, summarise
+from surrogates.bench.summary import Clock, Interval, Row, correlation_of, leads, summarise, time_units
 from surrogates.interchange import LEAD, TRAJECTORY
 
 
@@ -34,10 +34,11 @@ def tables(scores: xr.Dataset) -> tuple[Table, Table]:
 def notes(scores: xr.Dataset) -> list[str]:
     """What the heads mean, with the numbers they stand on."""
     clock, n = Clock.of(scores), scores.sizes[TRAJECTORY]
-    unit = f"1 Lyapunov time = {clock.period:.3g} time units" if clock.unit.startswith("L") else "Leads are in time units"
+    own = time_units(scores)
+    unit = f"1 Lyapunov time = {clock.period:.3g} {own}" if clock.unit.startswith("L") else f"Leads are in {clock.unit}"
     turnover = f" = {clock.period / clock.turnover:.3g} turnover times" if clock.turnover == clock.turnover else ""
     scored = scores[LEAD].values[scores["scored"].values.astype(bool)]
-    last = f"{scored[-1]:.3g} time units ({scored[-1] / clock.period:.2g} {clock.unit})" if len(scored) else "no lead"
+    last = f"{scored[-1]:.3g} {own} ({scored[-1] / clock.period:.2g} {clock.unit})" if len(scored) else "no lead"
     named = ", ".join(f"{name}: t = {scores[LEAD].values[i]:.3g}" for i, name in leads(scores).items())
     return [
         f"{unit}{turnover}. {n} test trajectories; the nRMSE is a mean over them ({named}). Pointwise scores count up to {last}, "

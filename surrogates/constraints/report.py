@@ -20,6 +20,7 @@ from torch import Tensor
 
 from surrogates.constraints.compose import follows, law_names, remaining
 from surrogates.contracts import Conditions, Constraint
+from surrogates.dates import numbered
 from surrogates.interchange import MEMBER, TIME, TRAJECTORY, conditions_of, domain_of, fields_of, from_xarray
 
 CHUNK = 2**22
@@ -39,6 +40,8 @@ def defects(
     left out. Laws that read a source term, a boundary or parameters that change take them from `surroundings`, such as
     lambda start, n: replace(start.after(n), source_term=f); dt stays.
     """
+    initial = None if initial is None else numbered(initial)
+    forecast = numbered(forecast, initial)
     fields, start = fields_of(forecast), _start(forecast, initial)
     alone = MEMBER not in forecast.dims
     at = surroundings or Conditions.after

@@ -27,7 +27,7 @@ import xarray as xr
 from surrogates import catalog
 from surrogates.data.files import files_of, foreign
 from surrogates.domains import Masked
-from surrogates.interchange import GAPS, MEMBER, NAN, TIME, TRAJECTORY, domain_of, fields_of, from_xarray, trajectories_of
+from surrogates.interchange import GAPS, MEMBER, NAN, TIME, TRAJECTORY, domain_of, fields_of, from_xarray, times_of, trajectories_of
 
 Packed = npt.NDArray[np.float32]  # (B, T, C, *X)
 Missing = npt.NDArray[np.bool_]  # (B, T)
@@ -119,7 +119,7 @@ def _shape(dataset: xr.Dataset, label: str, change: Change | None) -> tuple[int,
 def _fill(out: Packed, dataset: xr.Dataset, label: str, change: Change | None) -> Missing:
     """Frames into `out`, a block at a time; returns which are missing."""
     fields, ids, gaps = fields_of(dataset), trajectories_of(dataset), declares_gaps(dataset)
-    times = dataset[TIME].values if TIME in dataset.coords else np.arange(out.shape[1])
+    times = times_of(dataset) if TIME in dataset.coords else np.arange(out.shape[1])
     missing = np.zeros(out.shape[:2], bool)
     step = max(1, BLOCK // max(1, 4 * fields.count * prod(domain_of(dataset).shape)))
     for n, trajectory in enumerate(ids):

@@ -18,7 +18,7 @@ import xarray as xr
 from surrogates.domains import Mesh
 from surrogates.domains.layout import NODE
 from surrogates.fields import Field
-from surrogates.interchange import STATIC, TIME, TRAJECTORY, declared, domain_of, parameters_of, trajectories_of
+from surrogates.interchange import STATIC, TRAJECTORY, declared, domain_of, parameters_of, time_attrs_of, times_of, trajectories_of
 
 MOVING = "moving"
 """The attribute that names the field which says where the nodes of a moving mesh are."""
@@ -56,16 +56,16 @@ class Piece:
         mesh = domain_of(part)
         if not isinstance(mesh, Mesh):
             raise ValueError(f"this file is for meshes, and the Dataset lies on a {type(mesh).__name__}; write it with `layout`")
-        time = part[TIME]
+        about = time_attrs_of(part)
         return cls(
             mesh,
-            np.atleast_1d(time.values).astype(np.float64).tolist(),
+            times_of(part).tolist(),
             trajectories_of(part),
             {k: v.tolist() for k, v in parameters_of(part).items()},
             {f.name: _static(part, f) for f in declared(part, STATIC) or ()},
             float(part.attrs["dt"]) if "dt" in part.attrs else None,
-            str(time.attrs.get("units", "1")),
-            str(time.attrs.get("calendar", "")),
+            about.get("units", "1"),
+            about.get("calendar", ""),
             str(part.attrs.get(MOVING, "")),
         )
 

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from surrogates.data.files import open_dataset
 from surrogates.domains import Sphere
-from surrogates.interchange import TIME, box_of, domain_of, fields_of, from_xarray
+from surrogates.interchange import box_of, domain_of, fields_of, from_xarray, times_of
 from surrogates.pde import spherical
 
 PANELS, DAY = 5, 86400.0
@@ -30,7 +30,7 @@ def draw(dataset: xr.Dataset) -> Any:
     import matplotlib
 
     matplotlib.use("Agg")
-    fields, times = fields_of(dataset), dataset[TIME].values
+    fields, times = fields_of(dataset), times_of(dataset)
     u = from_xarray(dataset.isel(trajectory=slice(1)), fields, torch.float64)[0]
     if isinstance(domain_of(dataset), Sphere):
         return _globes(dataset, u[_shown(times)], times[_shown(times)])

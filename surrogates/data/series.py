@@ -2,14 +2,14 @@
 
 What drives a step or lies around it (forcings, boundary values, prescribed parameters) is such a function of physical time, one time a
 row; what does not vary is a static field. Both are told apart by their dims, and picked by name. Only the frames around the times that
-are asked for are read, so a file of any length may lie on the disk.
+are asked for are read, so a file of any length may lie on the disk. A series that has dates is counted as the forecast is (`counted`).
 """
 
 from __future__ import annotations
 
 import os
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -17,9 +17,10 @@ import xarray as xr
 from jaxtyping import Float
 from torch import Tensor
 
+from surrogates.dates import recounted
 from surrogates.errors import nearest
 from surrogates.identity import identity_of
-from surrogates.interchange import TIME, TRAJECTORY, trajectories_of
+from surrogates.interchange import SINCE, TIME, TRAJECTORY, are_dates, time_attrs_of, times_of, trajectories_of
 
 HELD = 16  # frames kept in memory
 
@@ -27,10 +28,11 @@ HELD = 16  # frames kept in memory
 class Series:
     """Variables of a Dataset, or of a file that xarray opens, as channels: t (G,) -> (G, C, *X) float32.
 
-    Dims are ([trajectory,] time, *axes) with `time` in the units of the forecast's; `axes` are all others in the order of the file, and a
-    variable without any is the same everywhere (`shape` says over what it is spread). Without a dim "trajectory" every row has the same;
-    else `of(trajectories)` picks rows by their ids. Raises ValueError for names that are not there, for a variable that does not vary in
-    time, for times that do not rise or are dates, and, when called, for a time outside the file's.
+    Dims are ([trajectory,] time, *axes); `axes` are all others in the order of the file, and a variable without any is the same everywhere
+    (`shape` says over what it is spread). Times are dates, or numbers with or without CF units; t is counted as they are, until `simulate`
+    has them count as its own (`counted`). Without a dim "trajectory" every row has the same; else `of(trajectories)` picks rows by their
+    ids. Raises ValueError for names that are not there, for a variable that does not vary in time, for times that do not rise, and, when
+    called, for a time outside the file's.
     """
 
     def __init__(self, source: str | os.PathLike[str] | xr.Dataset, names: Sequence[str], shape: Sequence[int] = ()) -> None:
@@ -43,14 +45,30 @@ class Series:
                 raise ValueError(f"there is no variable {name!r} among {known}{nearest(name, known)}")
             if TIME not in self.dataset[name].dims:
                 raise ValueError(f"{name!r} has no dim 'time': it is static; pass it as a static field")
-        times = self.dataset[TIME].values
-        if not np.issubdtype(times.dtype, np.number):
-            raise ValueError(f"the times are {times.dtype}; give them as numbers in the time units of the forecast, from the same origin")
-        self.times = torch.from_numpy(np.atleast_1d(times).astype(np.float64))
+        self.about = time_attrs_of(self.dataset)
+        self.times = torch.from_numpy(times_of(self.dataset))
         if not bool((self.times.diff() > 0).all()):
             raise ValueError("the times of a series must rise; sort it with .sortby('time')")
         self.rows: Tensor | None = None
         self._frames: OrderedDict[int, Tensor] = OrderedDict()
+
+    def counted(self, about: Mapping[str, str]) -> Series:
+        """The series with times that count as `about` says, CF units and calendar; numbers that stand for no date stay.
+
+        Raises ValueError for another calendar, and for dates where `about` tells none.
+        """
+        if SINCE not in about.get("units", "") and are_dates(self.dataset):
+            raise ValueError(
+                f"{', '.join(self.names)} are known by date but the times of the forecast are plain numbers; give its initial state CF "
+                "units, as in initial.time.attrs['units'] = 'hours since 1996-01-01'"
+            )
+        times = recounted(self.times.numpy(), self.about, about)
+        if np.array_equal(times, self.times.numpy()):
+            return self
+        out = Series.__new__(Series)
+        out.__dict__.update({**self.__dict__, "times": torch.from_numpy(times), "about": dict(about)})
+        out.arguments = {**self.arguments, "counted": [self.about, dict(about)]}
+        return out
 
     def of(self, trajectories: Sequence[int]) -> Series:
         """The series of these trajectories, a row each. Raises ValueError for an id that the file lacks."""

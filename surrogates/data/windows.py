@@ -40,7 +40,18 @@ from surrogates.data.thin import thin
 from surrogates.data.together import Together
 from surrogates.domains.layout import AnyDomain
 from surrogates.fields import Fields
-from surrogates.interchange import FORCINGS, STATIC, TIME, declared, domain_of, fields_of, parameters_of, static_of, trajectories_of
+from surrogates.interchange import (
+    FORCINGS,
+    STATIC,
+    TIME,
+    declared,
+    domain_of,
+    fields_of,
+    parameters_of,
+    static_of,
+    times_of,
+    trajectories_of,
+)
 
 LONGEST = 1 << 28  # bytes of a stretch of frames that statistics see at once
 
@@ -161,7 +172,7 @@ class Windows:
         step = self.dt / self.stride
         self._frames, self._times, self._present, self._onward = [], [], [], []
         for (values, missing), p in zip(read, parts, strict=True):
-            time = np.array(p[TIME].values if TIME in p.coords else np.arange(values.shape[1]) * step, np.float64)
+            time = times_of(p) if TIME in p.coords else np.arange(values.shape[1]) * step
             onward = goes_on(time, step)
             plain = (
                 values if isinstance(values, Stored) else np.asarray(values)

@@ -15,10 +15,11 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from surrogates.interchange import MEMBER, TIME, TRAJECTORY
+from surrogates.interchange import MEMBER, SINCE, TIME, TRAJECTORY, time_attrs_of, times_of
 
 Array = NDArray[np.float64]
 WINDOW = 6.0
+LONG = "integrated autocorrelation time, of one side twice"
 
 
 def autocorrelation_time(x: Array) -> Array:
@@ -44,13 +45,15 @@ def autocorrelation_time(x: Array) -> Array:
 def time_average(values: xr.DataArray) -> xr.Dataset:
     """`mean`, its `standard_error`, `effective_samples` and `autocorrelation_time` (time units) over trajectories, members and times.
 
-    `values` has the dim "time", with at least 4 frames a row and equal steps between them, and any dims beside. Raises ValueError
-    where the frames are too few or apart by different times. A row with a value that is not finite makes the answer NaN: select before.
+    `values` has the dim "time" (numbers or dates), with at least 4 frames a row and equal steps between them, and any dims beside. Raises
+    ValueError where the frames are too few or apart by different times. A row with a value that is not finite makes the answer NaN:
+    select before.
     """
     rows = [d for d in (TRAJECTORY, MEMBER) if d in values.dims]
     if TIME not in values.dims or values.sizes[TIME] < 4:
         raise ValueError(f"a time average with an error needs a dim 'time' of 4 frames or more, got {dict(values.sizes)}")
-    steps = np.diff(values[TIME].values.astype(float)) if TIME in values.coords else np.ones(values.sizes[TIME] - 1)
+    clock = values.coords.to_dataset()
+    steps = np.diff(times_of(clock)) if TIME in values.coords else np.ones(values.sizes[TIME] - 1)
     if not np.allclose(steps, steps[0], rtol=1e-3):
         raise ValueError("the frames are not equally spaced in time; interpolate them before averaging")
     others = [d for d in values.dims if d not in (*rows, TIME)]
@@ -62,7 +65,7 @@ def time_average(values: xr.DataArray) -> xr.Dataset:
     with np.errstate(invalid="ignore", divide="ignore"):
         error = np.sqrt(spread / (effective - 1))  # spread/(1 - 1/n_eff) is the variance, over n_eff
     error = np.where(effective > 1, error, np.inf)
-    units = values.attrs.get("units", "1")
+    units, passing = values.attrs.get("units", "1"), time_attrs_of(clock).get("units", "1").partition(SINCE)[0]
     out = {
         "mean": (others, mean, {"units": units}),
         "standard_error": (
@@ -71,7 +74,7 @@ def time_average(values: xr.DataArray) -> xr.Dataset:
             {"units": units, "long_name": "standard deviation of the mean"},
         ),
         "effective_samples": (others, effective, {"units": "1", "long_name": "independent frames that as many are worth"}),
-        "autocorrelation_time": (others, tau * steps[0], {"long_name": "integrated autocorrelation time, of one side twice"}),
+        "autocorrelation_time": (others, tau * steps[0], {"units": passing, "long_name": LONG}),
     }
     coords = {d: values.coords[d] for d in others if d in values.coords}
     return xr.Dataset(out, coords, {"frames": n})

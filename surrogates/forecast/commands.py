@@ -151,7 +151,8 @@ def horizon(trust: Trust, forecast: xr.Dataset, laws: Sequence[str], determinist
         return f"no horizon: {error}"
     least, most = valid.values.min(), valid.values.max()
     span = f"{most:g}" if least == most else f"{least:g} to {most:g}, by trajectory"
-    until = f"until lead time {span}" if most > 0 else "at none of its lead times"
+    unit = valid.attrs["units"]
+    until = f"until lead time {span}{'' if unit == '1' else f' {unit}'}" if most > 0 else "at none of its lead times"
     return f"to be trusted {until} ({valid.attrs['long_name']})"
 
 

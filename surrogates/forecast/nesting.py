@@ -11,7 +11,7 @@ runs the outer step along. Source: Davies, "Lateral boundary conditions", QJRMS 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -90,6 +90,12 @@ class Nested:
         self.series = Series(source, [v for f in fields for v in f.variables])
         self.interpolation = Interpolation(outer, inner, order)
         self.arguments = {**self.series.arguments, "inner": inner.to_json(), "order": order}
+
+    def counted(self, about: Mapping[str, str]) -> Nested:
+        """The same with dates counted as `about` says, the CF units and calendar of the inner forecast."""
+        out = self._with(self.series.counted(about))
+        out.arguments = {**self.arguments, **out.series.arguments}
+        return out
 
     def of(self, trajectories: Sequence[int]) -> Nested:
         """That of rows of these trajectories. Raises ValueError for one that the source lacks."""

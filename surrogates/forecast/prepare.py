@@ -15,7 +15,8 @@ from surrogates.domains import Mesh
 from surrogates.forecast.keep import Keep
 from surrogates.forecast.plan import BEFORE, Plan, device_of
 from surrogates.forecast.sinks import FAILED_REASON, FAILED_STEP
-from surrogates.interchange import MEMBER, conditions_of, from_xarray, trajectories_of
+from surrogates.forecast.surroundings import counted
+from surrogates.interchange import MEMBER, conditions_of, from_xarray, time_attrs_of, trajectories_of
 
 
 def plan_of(
@@ -42,6 +43,7 @@ def plan_of(
     members = own if own is not None else members
     conditions, trajectories = conditions_of(initial), trajectories_of(initial)
     count = len(trajectories) * (members or 1)
+    rest["surroundings"] = counted(rest.get("surroundings"), time_attrs_of(initial))
     monitor = rest.get("monitor")
     size = min(group, count)
     if monitor is not None and monitor.together:

@@ -79,13 +79,23 @@ class Given:
             "forcing": None if forcing is None else function_identity(forcing),
             "boundary": None if boundary is None else function_identity(boundary),
             "static": _of_static(static),
-            "parameters": {k: v if isinstance(v, int | float) else function_identity(v) for k, v in self.parameters.items()},
+            "parameters": {k: _of_parameter(v) for k, v in self.parameters.items()},
             "dt": function_identity(dt) if callable(dt) else dt,
             "source": None if source is None else identity_of(source),
             **({} if trajectories is None else {"trajectories": self._ids}),
             **{k: function_identity(f) for k, f in (("source_term", source_term), ("inflow", inflow)) if f is not None},
         }
         self._clock = Clock(dt) if dt is not None else None
+
+    def counted(self, about: Mapping[str, str]) -> Given:
+        """The same with dates counted as `about` says, the CF units and calendar of the forecast."""
+        out = Given.__new__(Given)
+        out.__dict__.update(self.__dict__)
+        out.of_time = {k: counted(f, about) for k, f in self.of_time.items()}
+        out.parameters = {k: counted(v, about) for k, v in self.parameters.items()}
+        out.arguments = {**self.arguments, "parameters": {k: _of_parameter(v) for k, v in out.parameters.items()}}
+        out.arguments |= {k: function_identity(f) for k, f in out.of_time.items() if f is not None}
+        return out
 
     def begin(self, conditions: Conditions, noise: SeededNoise) -> Conditions:
         """Rows of files by their trajectory, everything on the device and in the precision of the parameters."""
@@ -193,6 +203,9 @@ class PerturbedParameters:
         if both or not {**self.shares, **self.absolute} or min({**self.shares, **self.absolute}.values()) < 0:
             raise ValueError(f"give each perturbed parameter one deviation that is not negative, got {self.shares} and {self.absolute}")
 
+    def counted(self, about: Mapping[str, str]) -> PerturbedParameters:
+        return PerturbedParameters(self.shares, self.absolute, members=self.members, inside=counted(self.inside, about))
+
     def begin(self, conditions: Conditions, noise: SeededNoise) -> Conditions:
         out, drawn = self.inside.begin(conditions, noise), self.members.draws(noise)
         for name, s in {**self.shares, **self.absolute}.items():
@@ -239,6 +252,15 @@ def frame_times(surroundings: Surroundings | None, conditions: Conditions, frame
     if surroundings is None:
         return conditions.time[0] + conditions.dt[0] * torch.arange(1, frames + 1, dtype=torch.float64)
     return torch.stack([surroundings.at(conditions, n).time[0] for n in range(1, frames + 1)])
+
+
+def counted(part: Any, about: Mapping[str, str]) -> Any:
+    """Surroundings, or a function of time, with dates counted as those of a forecast; what has none stays as it is."""
+    return part.counted(about) if hasattr(part, "counted") else part
+
+
+def _of_parameter(value: float | OfTime) -> Any:
+    return value if isinstance(value, int | float) else function_identity(value)
 
 
 def _of_static(static: Tensor | Sequence[str] | None) -> Any:

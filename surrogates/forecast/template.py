@@ -1,4 +1,7 @@
-"""A whole forecast without its values: names, dims, coordinates, units, and how it was made. It takes no memory for them."""
+"""A whole forecast without its values: names, dims, coordinates, units, and how it was made. It takes no memory for them.
+
+Times count as those of the initial state do, and stand for the same dates: `time` has its CF units and calendar, leads the unit alone.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from surrogates.forecast.keep import Keep
 from surrogates.forecast.plan import BEFORE, Plan
 from surrogates.forecast.sinks import FAILED_REASON, FAILED_STEP
 from surrogates.identity import known
-from surrogates.interchange import LEAD, MEMBER, STATIC, TIME, TRAJECTORY, declared, parameters_of
+from surrogates.interchange import LEAD, MEMBER, SINCE, STATIC, TIME, TRAJECTORY, declared, parameters_of, time_attrs_of
 
 CARRIED = ("dataset", "split", "checksum", "lyapunov_time", "turnover_time", "scored_time")
 KEEP, STEP_DT, MADE = "keep", "step_dt", "frames_made"
@@ -38,10 +41,12 @@ def template_of(plan: Plan, initial: xr.Dataset) -> xr.Dataset:
 
 
 def _coordinates(plan: Plan, initial: xr.Dataset, times: NDArray[np.float64]) -> dict[str, Any]:
+    about = {"units": "1", **time_attrs_of(initial)}
+    passing = about["units"].partition(SINCE)[0]
     coords: dict[str, Any] = {
         TRAJECTORY: (TRAJECTORY, np.array(plan.trajectories, np.int64), {"long_name": "trajectory", "cf_role": "trajectory_id"}),
-        TIME: (TIME, times, {"long_name": "time", "units": "1", "axis": "T"}),
-        LEAD: (TIME, times - _first(plan, initial), {"long_name": "time since the first initial state", "units": "1"}),
+        TIME: (TIME, times, {"long_name": "time", **about, "axis": "T"}),
+        LEAD: (TIME, times - _first(plan, initial), {"long_name": "time since the first initial state", "units": passing}),
     }
     if plan.members is not None:
         coords[MEMBER] = (MEMBER, np.arange(plan.members), {"standard_name": "realization"})

@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from surrogates.contracts import Domain
+from surrogates.dates import numbered
 from surrogates.forecast.isotonic import falling_both_ways
 from surrogates.forecast.reliability import reliability
 from surrogates.interchange import LEAD, MEMBER, TIME, TRAJECTORY, domain_of, fields_of, from_xarray
@@ -108,7 +109,7 @@ class Trust:
         if s is None and self.edges:
             raise ValueError("this confidence was measured by spread but the forecast has no members; forecast with members=")
         cell = np.zeros(failed.shape, int) if s is None else np.searchsorted(np.asarray(self.edges), np.where(failed, np.inf, s))
-        values = np.take_along_axis(self._at(forecast[LEAD].values.astype(float))[None], cell[..., None], 2)[..., 0]
+        values = np.take_along_axis(self._at(numbered(forecast)[LEAD].values.astype(float))[None], cell[..., None], 2)[..., 0]
         values = np.minimum.accumulate(np.where(failed, 0.0, values), 1)
         meaning = f"probability that the error has stayed below {self.share:g} of climatology's, from {self.cases} validation forecasts"
         return xr.DataArray(values, dims=(TRAJECTORY, TIME), attrs={"long_name": meaning, "units": "1"})
@@ -123,10 +124,11 @@ class Trust:
     def apply(self, forecast: xr.Dataset) -> xr.Dataset:
         """The forecast with coordinates `confidence` (trajectory, time) and `valid_lead` (trajectory), the last lead at `level` or more."""
         confidence = self.of(forecast)
-        leads = forecast[LEAD].values.astype(float)
+        lead = numbered(forecast)[LEAD]
+        leads = lead.values.astype(float)
         until = (confidence.values >= self.level).sum(1)
         valid = np.where(until > 0, leads[np.maximum(until, 1) - 1], 0.0)
-        about = {"long_name": f"last lead with a confidence of {self.level:g} or more", "units": "1"}
+        about = {"long_name": f"last lead with a confidence of {self.level:g} or more", "units": lead.attrs.get("units", "1")}
         if TRAJECTORY not in forecast.dims:
             return forecast.assign_coords(confidence=(TIME, confidence.values[0], confidence.attrs), valid_lead=((), valid[0], about))
         return forecast.assign_coords(confidence=confidence, valid_lead=(TRAJECTORY, valid, about))

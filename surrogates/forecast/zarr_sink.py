@@ -122,10 +122,10 @@ class ZarrSink:
 
 
 def open_zarr(path: Path) -> xr.Dataset:
-    """Lazily, as it is."""
+    """Lazily, times as the numbers that they are."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        forecast: xr.Dataset = xr.open_zarr(str(path), consolidated=False)
+        forecast: xr.Dataset = xr.open_zarr(str(path), consolidated=False, decode_times=False, decode_timedelta=False)
     return forecast
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 import surrogates
 from surrogates.data.layout import PART, Part, checksum, create
-from surrogates.interchange import TIME, TRAJECTORY, domain_of, from_xarray, parameters_of, to_xarray, trajectories_of
+from surrogates.interchange import TRAJECTORY, domain_of, from_xarray, parameters_of, time_attrs_of, times_of, to_xarray, trajectories_of
 from surrogates.latent.conversion import autoencoder_of, encode, latent_fields
 from surrogates.surrogate import Surrogate
 
@@ -37,10 +37,11 @@ def encode_dataset(dataset: xr.Dataset, autoencoder: Surrogate) -> xr.Dataset:
         z,
         latent_fields(autoencoder),
         box,
-        time=dataset[TIME].values.tolist(),
+        time=times_of(dataset).tolist(),
         trajectories=trajectories_of(dataset),
         parameters={k: v.tolist() for k, v in parameters_of(dataset).items()},
         attrs=attrs,
+        about_time=time_attrs_of(dataset),
     )
 
 
@@ -56,15 +57,18 @@ def write_dataset(splits: Mapping[str, xr.Dataset], autoencoder: Surrogate, fold
             raise FileExistsError(f"{final} exists; remove it, or choose another folder")
         draft = final.with_name(final.name + PART)
         draft.unlink(missing_ok=True)
+        about = time_attrs_of(dataset)
         create(
             draft,
             name=name,
             fields=latent_fields(autoencoder),
             box=autoencoder_of(autoencoder).latent_box(domain_of(dataset)),
-            times=dataset[TIME].values.tolist(),
+            times=times_of(dataset).tolist(),
             trajectories=trajectories_of(dataset),
             parameters={k: v.tolist() for k, v in parameters_of(dataset).items()},
             attrs=_origin(dataset),
+            time_units=about.get("units", "1"),
+            calendar=about.get("calendar", ""),
         )
         part = Part(draft)
         for row, z in enumerate(_trajectories(dataset, autoencoder)):

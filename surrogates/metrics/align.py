@@ -1,7 +1,8 @@
 """A forecast beside its truth: the same trajectories, by id, and the same frames, by physical time.
 
 Frames of the forecast for which no truth exists are left out; so is truth that was not forecast. Times match within a thousandth of the
-smallest frame step, because the two clocks were added up in different orders.
+smallest frame step, because the two clocks were added up in different orders. Where both stand for dates, the forecast's are counted as
+the truth's are, whatever its units and origin.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
+from surrogates.dates import numbered
 from surrogates.domains.layout import AnyDomain, same
 from surrogates.errors import nearest
 from surrogates.interchange import LEAD, TIME, TRAJECTORY, domain_of, fields_of, trajectories_of
@@ -18,7 +20,8 @@ TOLERANCE = 1e-3
 
 def aligned(forecast: xr.Dataset, truth: xr.Dataset) -> tuple[xr.Dataset, xr.Dataset]:
     """Both with dims trajectory and time, frame for frame. Raises ValueError where they do not meet, saying where each lies."""
-    forecast, truth = _with_dims(forecast), _with_dims(truth)
+    truth = _with_dims(numbered(truth))
+    forecast = _with_dims(numbered(forecast, truth))
     _check_fields(forecast, truth)
     check_same_domain(domain_of(forecast), domain_of(truth))
     wanted, known = trajectories_of(forecast), trajectories_of(truth)
