@@ -82,7 +82,7 @@ def draw(ax: Axes, found: Mapping[str, list[Row]], panel: Panel, families: Seque
         x, y, low, high = zip(*at, strict=True)
         ax.plot(x, y, marker=marker, ms=4.5, lw=1.6, color=colour, mec="white", mew=0.5, zorder=3)
         ax.vlines(x, low, high, color=colour, lw=0.8, alpha=0.6)
-        (ends if x[-1] == most and most > 1 else alone).append((x[-1], y[-1], family, colour))
+        (ends if x[-1] > 0.9 * most and most > 1 else alone).append((x[-1], y[-1], family, colour))
     ticks = sorted({x for at in lines.values() for x, *_ in at})
     ticks = [t for t in ticks if t < 2 or t + 1 not in ticks]  # 31 beside 32 has no room
     ax.set_xticks(ticks, [f"{t:g}" for t in ticks])
