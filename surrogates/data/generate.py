@@ -22,7 +22,7 @@ from surrogates import catalog
 from surrogates.data import truth
 from surrogates.data.certificate import certificate, jobs, subjects
 from surrogates.data.files import SUFFIXES
-from surrogates.data.layout import MEMBERS, OURS, PART, Part, checksum, create
+from surrogates.data.layout import MEMBERS, OURS, PART, Known, Part, checksum, create
 from surrogates.data.read import open_hdf5, read_file
 from surrogates.data.recipe import Recipe, load_recipe
 from surrogates.data.workers import cores, locked, one_thread_each, pool, progress
@@ -105,10 +105,20 @@ def write_group(recipe: Recipe, path: Path, split: str, ids: Sequence[int], devi
     """Some trajectories, into their rows of the file, here or in another process; returns the rows."""
     rows = group(recipe, ids, device, tick).numpy()
     first, members = recipe.trajectories(split)[0], recipe.members_of(split)
-    part = Part(path)
+    part, static = Part(path), truth.static(recipe, ids)
     for n, trajectory in enumerate(ids):
+        if static is not None:
+            _write_static(recipe, part, static[n], (trajectory - first) * members, members)
         part.write_rows((trajectory - first) * members, rows[n * members : (n + 1) * members])
     return torch.tensor([i - first for i in ids])
+
+
+def _write_static(recipe: Recipe, part: Part, static: Tensor, row: int, members: int) -> None:
+    """What belongs to a trajectory and stays, (Cs, *X), before its frames: their mark covers it."""
+    fields = truth.static_fields_of(recipe)
+    for f in fields:
+        for n in range(members):
+            part.write_known(f.name, static[fields.slice(f.name)].float().numpy(), row=row + n)
 
 
 def group(recipe: Recipe, ids: Sequence[int], device: str, tick: truth.Tick) -> Tensor:
@@ -155,6 +165,7 @@ def _create(recipe: Recipe, split: str, path: Path, written: str) -> None:
         trajectories=ids,
         parameters={n: [recipe.values(i)[n] for i in ids] for n in recipe.parameters},
         attrs=ours if members == 1 else {**ours, MEMBERS: members},
+        known=[Known(f, shared=False) for f in truth.static_fields_of(recipe)],
     )
 
 

@@ -30,7 +30,9 @@ from surrogates.noise import SeededNoise, splitmix
 class Truth(Step, Protocol):
     """A solver that draws its own initial states, and knows how its states come from one grid to another.
 
-    `turnover_time(u, domain) -> (B,)` is there where the equation has one.
+    `turnover_time(u, domain) -> (B,)` is there where the equation has one. An equation whose coefficients vary in space has
+    `static_fields`, draws them by `draw_static(domain, trajectories, seed, conditions=...)` on the stored grid, and knows by
+    `spread_static(static, here, there)` what they are on its own.
     """
 
     @property
@@ -62,6 +64,8 @@ EQUATIONS: dict[str, Callable[..., Truth]] = {
     "wave": pde.Wave,
     "mp_pde": pde.MessagePassingPDE,
     "riemann2d": pde.Riemann2d,
+    "darcy": pde.Darcy,
+    "condiff": pde.ConDiff,
     "kelvin_helmholtz": pde.KelvinHelmholtz,
 }
 SCHEMES = {"etdrk2": pde.etdrk2, "etdrk4": pde.etdrk4}
@@ -106,6 +110,24 @@ def solver_of(recipe: Recipe, settings: Solver) -> Truth:
 
 def fields_of(recipe: Recipe) -> Fields:
     return solver_of(recipe, recipe.solver).fields
+
+
+def static_fields_of(recipe: Recipe) -> Fields:
+    """What is stored with a trajectory and stays as it is; no fields for most equations."""
+    found: Fields = getattr(solver_of(recipe, recipe.solver), "static_fields", Fields(()))
+    return found
+
+
+def static(recipe: Recipe, ids: Sequence[int]) -> Float[Tensor, "B Cs *X"] | None:
+    """Their values on the stored grid, rounded as they are stored, float64: the truth is that of what a file tells."""
+    solver: Any = solver_of(recipe, recipe.solver)
+    if not static_fields_of(recipe).count:
+        return None
+    parameters, names = parameters_of(recipe, ids)
+    time = torch.zeros(len(ids), dtype=torch.float64)
+    told = Conditions(recipe.box, time, time + recipe.frames.step, parameters, names)
+    drawn: Tensor = solver.draw_static(recipe.box, list(ids), recipe.seed, conditions=told)
+    return drawn.float().double()
 
 
 def start(recipe: Recipe, ids: Sequence[int], tick: Tick, device: str = "cpu") -> Float[Tensor, "B C *Y"]:
@@ -196,12 +218,20 @@ def _advance(
 
 
 def conditions(recipe: Recipe, ids: Sequence[int], box: Box | Sphere, step: float, like: Tensor) -> Conditions:
-    """The parameters of the trajectories `ids`, on the device of `like`."""
+    """The parameters and static fields of the trajectories `ids`, on the device of `like`."""
+    parameters, names = parameters_of(recipe, ids)
+    time, fixed = torch.zeros(len(ids), dtype=torch.float64), static(recipe, ids)
+    if fixed is not None:
+        solver: Any = solver_of(recipe, recipe.solver)
+        fixed = solver.spread_static(fixed, recipe.box, box).to(like.device)
+    return Conditions(box, time, torch.full_like(time, step), parameters.to(like.device), names, static=fixed)
+
+
+def parameters_of(recipe: Recipe, ids: Sequence[int]) -> tuple[Float[Tensor, "B P"], tuple[str, ...]]:
+    """A row for each trajectory, float64, and the names of the columns."""
     names = tuple(recipe.parameters)
     values = [[recipe.values(i)[n] for n in names] for i in ids]
-    parameters = torch.tensor(values, dtype=torch.float64).reshape(len(ids), len(names)).to(like.device)
-    time = torch.zeros(len(ids), dtype=torch.float64)
-    return Conditions(box, time, torch.full_like(time, step), parameters, names)
+    return torch.tensor(values, dtype=torch.float64).reshape(len(ids), len(names)), names
 
 
 def _chunks(settings: Solver, time: float) -> int:

@@ -5,6 +5,7 @@ from surrogates.pde.baselines import Climatology, Persistence
 from surrogates.pde.burgers import Burgers
 from surrogates.pde.compressible import Compressible
 from surrogates.pde.crank_nicolson import rk4_crank_nicolson
+from surrogates.pde.darcy import ConDiff, Darcy
 from surrogates.pde.etd import etdrk2, etdrk4
 from surrogates.pde.filtered_turbulence import FilteredTurbulence
 from surrogates.pde.fno_navier_stokes import FnoNavierStokes
@@ -32,6 +33,8 @@ __all__ = [
     "Burgers",
     "Climatology",
     "Compressible",
+    "ConDiff",
+    "Darcy",
     "FilteredTurbulence",
     "FnoNavierStokes",
     "ForcedBurgers",

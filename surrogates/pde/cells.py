@@ -60,7 +60,7 @@ def coarser(u: Float[Tensor, "*B n"], ratio: int, periodic: bool) -> Float[Tenso
     if periodic:
         u = u.repeat_interleave(2, -1).roll(ratio - 1, -1)
         ratio *= 2
-    return u.unflatten(-1, (-1, ratio)).mean(-1)
+    return u.reshape(*u.shape[:-1], -1, ratio).mean(-1)
 
 
 def finer(u: Float[Tensor, "*B n"], ratio: int, periodic: bool) -> Float[Tensor, "*B m"]:
@@ -68,7 +68,7 @@ def finer(u: Float[Tensor, "*B n"], ratio: int, periodic: bool) -> Float[Tensor,
     parts = 2 * ratio if periodic else ratio
     at = (torch.arange(parts, dtype=u.dtype, device=u.device) + 0.5) / parts - 0.5
     split = (u[..., None] + slope(u, periodic)[..., None] * at).flatten(-2)
-    return split.roll(1 - ratio, -1).unflatten(-1, (-1, 2)).mean(-1) if periodic else split
+    return split.roll(1 - ratio, -1).reshape(*u.shape[:-1], -1, 2).mean(-1) if periodic else split
 
 
 def slope(u: Float[Tensor, "*B n"], periodic: bool) -> Float[Tensor, "*B n"]:

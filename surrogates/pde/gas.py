@@ -12,8 +12,8 @@ and the flux is F_K + S_K (q*_K - q_K) on the side of the contact where the face
 the slower and faster of the sides' own acoustic speeds and those of Roe's mean: first-order steps then keep density and pressure
 positive, and contacts and shear at rest stay sharp.
 
-Sources: Toro, Spruce and Speares, Shock Waves 4 (1994) 25, https://doi.org/10.1007/BF01414629; the speeds, Batten, Clarke, Lambert and Causon,
-SIAM J. Sci. Comput. 18 (1997) 1553, https://doi.org/10.1137/S1064827593260140.
+Sources: Toro, Spruce and Speares, Shock Waves 4 (1994) 25, https://doi.org/10.1007/BF01414629; the speeds, Batten, Clarke, Lambert and
+Causon, SIAM J. Sci. Comput. 18 (1997) 1553, https://doi.org/10.1137/S1064827593260140.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def conserved(w: Gas, gamma: Ratio) -> Gas:
     return torch.stack([rho, rho * u, rho * v, p / (gamma - 1) + rho * (u * u + v * v) / 2], 1)
 
 
-def sound(w: Gas, gamma: Ratio) -> Float[Tensor, "B *X"]:
+def sound(w: Gas, gamma: Ratio) -> Float[Tensor, "B X Y"]:
     """The speed of sound."""
     return (gamma * w[:, 3] / w[:, 0]).sqrt()
 

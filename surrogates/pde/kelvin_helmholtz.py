@@ -3,8 +3,8 @@
     u = U (tanh((y - y_1)/a) - tanh((y - y_2)/a) - 1),    rho = 1 + jump/2 (tanh((y - y_1)/a) - tanh((y - y_2)/a)),    p = p_0
     v = A sum_k c_k sin(2 pi k x/L_x + phi_k) (exp(-(y - y_1)^2/s^2) + exp(-(y - y_2)^2/s^2)),    y_1, y_2 = L_y/4, 3 L_y/4
 
-with a = thickness L_x, s = .2 L_x, U = 1. The waves k = 1..`waves` have random phases and amplitudes c_k, of sum of squares one. As the layers
-are smooth and viscosity is explicit, the flow has a limit on fine grids; without viscosity it has none, and every grid another.
+with a = thickness L_x, s = .2 L_x, U = 1. The waves k = 1..`waves` have random phases and amplitudes c_k, of sum of squares one. As the
+layers are smooth and viscosity is explicit, the flow has a limit on fine grids; without viscosity every grid has a flow of its own.
 Lecoanet and others have one wave, A = .01, p_0 = 10, gamma = 5/3, thickness .05 and jump 0 or 1; their Reynolds number is L_x 2U/nu.
 
 Source: Lecoanet et al., A validated non-linear Kelvin-Helmholtz benchmark for numerical hydrodynamics, MNRAS 455 (2016) 4274,
@@ -23,8 +23,8 @@ from surrogates.contracts import Conditions
 from surrogates.domains import Box
 from surrogates.noise import splitmix
 from surrogates.pde import gas
-from surrogates.pde.compressible import Compressible, columns
 from surrogates.pde.coefficients import Constant
+from surrogates.pde.compressible import Compressible, columns
 from surrogates.record import recorded
 
 KEY = 0x6B68  # of these draws
@@ -86,4 +86,5 @@ def rippled(x: Float[Tensor, "X Y"], seed: int, trajectory: int, waves: int) -> 
     phase = torch.rand(waves, generator=generator, dtype=torch.float64)
     k = torch.arange(1, waves + 1, dtype=torch.float64)
     angle = 2 * torch.pi * (k * x[..., None] + phase)
-    return (size / size.norm() * torch.sin(angle)).sum(-1)
+    out: Tensor = (size / size.square().sum().sqrt() * torch.sin(angle)).sum(-1)
+    return out

@@ -54,7 +54,7 @@ class Riemann2d(Compressible):
         middle = (1 + p[:, 4, :2]) / 3
         share = [share_above(domain, axis, middle[:, axis]) for axis in (0, 1)]
         x, y = (torch.stack([1 - s, s], 1) for s in share)
-        return torch.einsum("bcij,bix,bjy->bcxy", states.unflatten(-1, (2, 2)), x, y)
+        return torch.einsum("bcij,bix,bjy->bcxy", states.reshape(*states.shape[:2], 2, 2), x, y)
 
     def gammas(self, conditions: Conditions | None, rows: int) -> Float[Tensor, " B"]:
         """The ratio of heats of each row, float64."""

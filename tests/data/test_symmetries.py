@@ -28,6 +28,7 @@ SOLVERS = {
     "passive_scalar2d": (pde.PassiveScalar(max_dt=0.02, dtype="float64", viscosity=0.02, diffusivity=0.02), PLANE, 0.1),
     "gray_scott": (pde.GrayScott(max_dt=1.0, dtype="float64", feed=0.04, kill=0.06), Box.periodic((24, 24), 2.5), 5.0),
     "wave": (pde.Wave(speed=1.0), PLANE, 0.3),
+    "riemann2d": (pde.Riemann2d(max_dt=0.2, dtype="float64", viscosity=0.02), PLANE, 0.4),
     "advection": (pde.Advection(speed=1.0), LINE, 0.3),
     "isotropic_turbulence": (pde.IsotropicTurbulence(max_dt=0.05, dtype="float64", viscosity=0.05), CUBE, 0.1),
     "rayleigh_benard": (pde.RayleighBenard(max_dt=0.05, dtype="float64", rayleigh=1e4), LAYER, 0.2),

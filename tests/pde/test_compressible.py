@@ -122,7 +122,7 @@ def vortex(box: Box, time: float) -> Tensor:
 @pytest.mark.slow
 def test_the_isentropic_vortex_at_second_order(evolve) -> None:
     errors = []
-    for n in (32, 64, 128):
+    for n in (24, 48, 96):
         box = Box.periodic((n, n), 10.0)
         out = evolve(Compressible(max_dt=10.0), vortex(box, 0.0), box, 2.0)
         errors.append(float((out - vortex(box, 2.0))[:, 0].abs().mean()))
@@ -195,14 +195,14 @@ def test_a_strong_blast_and_a_vacuum_keep_density_and_pressure(evolve) -> None:
     out = evolve(Compressible(max_dt=1.0), blast, box, 0.01)
     assert (felt(out)[:, [0, 3]] > 0).all() and (out - blast).abs().max() > 10
     torch.testing.assert_close(box.integral(out), box.integral(blast), rtol=1e-12, atol=1e-10)
-    line, apart = tube(50, (1.0, -2.0, 0.4), (1.0, 2.0, 0.4))  # Toro's second test: two rarefactions, almost nothing between
+    line, apart = tube(40, (1.0, -2.0, 0.4), (1.0, 2.0, 0.4))  # Toro's second test: two rarefactions, almost nothing between
     w = felt(evolve(Compressible(max_dt=1.0), apart, line, 0.15))
     assert (w[:, [0, 3]] > 0).all() and w[:, 0].min() < 0.1
 
 
 def test_falling_back_is_needed_and_conserves(conditions, monkeypatch) -> None:
     """A step so bold that cells are lost: only with the faces of first order does it end well."""
-    box, q = tube(20, (1.0, -3.0, 0.05), (1.0, 3.0, 0.05))
+    _, q = tube(20, (1.0, -3.0, 0.05), (1.0, 3.0, 0.05))
     q = torch.cat([q, q.flip(2) * torch.tensor([1.0, -1, 1, 1]).reshape(1, 4, 1, 1)], 2)
     ring = Box.periodic((40, 3), (2.0, 3 / 20))
     step, c = Compressible(max_dt=1.0), conditions(ring, 1, 0.01)
