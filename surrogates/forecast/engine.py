@@ -55,6 +55,8 @@ def simulate(
 ) -> xr.Dataset:
     """Forecast `frames` frames from the last `step.history` times of `initial`; dims (trajectory, [member,] time, *axes).
 
+    Times count on from those of `initial`, numbers or dates, and stand for dates as they do (`dates.dated` shows them).
+
     `members` (None: no such dim) draw their own noise from `seed`; `deterministic` passes none. An initial state with members, such as
     `continue_from` reads, gives each its own. With `out` (a folder: Zarr; .h5, .hdf5 or .nc: HDF5) the forecast streams to disk in chunks
     of `chunk` frames, and the same call goes on where it was cut. `keep` says what is kept of the frames and what is measured.

@@ -20,7 +20,7 @@ from surrogates.forecast.engine import GROUP, simulate
 from surrogates.forecast.ranges import Ranges
 from surrogates.forecast.surroundings import surroundings_of
 from surrogates.forecast.trust import Trust
-from surrogates.interchange import LEAD, TIME, TRAJECTORY, fields_of, from_xarray
+from surrogates.interchange import LEAD, TIME, TRAJECTORY, fields_of, from_xarray, times_of
 from surrogates.normalise import Moments
 from surrogates.saved import load
 
@@ -105,7 +105,7 @@ def parts(truth: xr.Dataset, history: int, frames: int, starts: int) -> list[xr.
 def joined(runs: list[xr.Dataset], truths: list[xr.Dataset], history: int) -> tuple[xr.Dataset, xr.Dataset]:
     """Forecasts from several starts as trajectories of one clock, which counts from each one's own start, and their truths."""
     ahead = [t.isel({TIME: slice(history, None)}) for t in truths]
-    lead, out = runs[0][TIME].values - float(truths[0][TIME].values[history - 1]), []
+    lead, out = times_of(runs[0]) - times_of(truths[0])[history - 1], []
     for sets in (runs, ahead):
         renamed = []
         for n, one in enumerate(sets):

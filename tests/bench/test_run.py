@@ -17,6 +17,7 @@ from bench.tiny import FIELDS, Made, suite, surrogate
 from surrogates import pde, simulate
 from surrogates.bench import Solver, Timing, contenders, cost, costs, run_suite
 from surrogates.bench.contenders import Contender, climatology
+from surrogates.bench.run import _save, load
 from surrogates.fields import Field, Fields
 from surrogates.forecast import open_forecast
 from surrogates.metrics import score
@@ -227,3 +228,11 @@ def test_seeds_and_surrogates_are_contenders_of_their_own(made: Made) -> None:
     both = {"a": surrogate(), "b": surrogate(16)}
     names = [c.name for c in contenders(replace(suite(), seeds=(0, 1)), both, made.truth, made.training)]
     assert names[:6] == ["a-seed0", "a-seed1", "a-guess", "b-seed0", "b-seed1", "b-guess"]
+
+
+def test_scores_by_date_are_stored_and_read_as_numbers(tmp_path: Path) -> None:
+    about = {"units": "hours since 1996-01-01", "calendar": "noleap"}
+    coords = {"lead_time": ("lead_time", [6.0], {"units": "hours"}), "time": ("lead_time", [30.0], about)}
+    scores = xr.Dataset({"rmse": ("lead_time", [0.5])}, coords)
+    _save(scores, tmp_path / "scores.nc")
+    xr.testing.assert_identical(load(tmp_path / "scores.nc"), scores)

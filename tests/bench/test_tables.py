@@ -10,7 +10,7 @@ from bench.tiny import Made
 from surrogates.bench import markdown, summarise, verdict
 from surrogates.bench.axes import spread
 from surrogates.bench.summary import Clock, at_equal_cost, leads, names_of
-from surrogates.bench.tables import number, tables
+from surrogates.bench.tables import notes, number, tables
 from surrogates.bench.verdict import classical, times_lower
 
 
@@ -58,6 +58,18 @@ def test_leads_are_named_in_lyapunov_times_and_stay_within_what_is_scored(made: 
     assert list(leads(short).values()) == ["1 frame", "1 Lyapunov time"]
     plain = made.scores.drop_attrs().assign_attrs(reference="mine")
     assert Clock.of(plain).unit == "time units" and list(leads(plain).values())[1] == "1 time unit"
+
+
+def test_leads_of_dates_are_named_in_days_or_hours(made: Made) -> None:
+    def every(step: float, unit: str) -> xr.Dataset:
+        plain = made.scores.drop_attrs().assign_attrs(reference="mine")
+        return plain.assign_coords(lead_time=("lead_time", step / 0.5 * plain["lead_time"].values, {"units": unit}))
+
+    days = every(12, "hours")
+    assert [(c.unit, c.period) for c in map(Clock.of, (days, every(12 * 3600, "seconds")))] == [("days", 24), ("days", 86400)]
+    assert list(leads(days).values()) == ["1 frame", "1 day", "2 days", "4 days"]
+    assert [Clock.of(every(*e)).unit for e in ((0.5, "hours"), (0.1, "seconds"), (0.1, "s"))] == ["hours", "seconds", "s"]
+    assert "Leads are in days" in notes(days)[0] and "hours (" in notes(days)[0]
 
 
 def test_rows_repeat_the_solver_at_equal_cost(made: Made) -> None:

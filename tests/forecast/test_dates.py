@@ -10,10 +10,15 @@ import torch
 import xarray as xr
 from forecast.steps import U, Walk
 
+from surrogates.constraints import ConservedIntegral
+from surrogates.constraints.report import defects
+from surrogates.data import Windows
 from surrogates.data.series import Series
 from surrogates.dates import dated, numbered
 from surrogates.domains import Box
 from surrogates.forecast import Given, Keep, continue_from, open_forecast, simulate, time_average
+from surrogates.forecast.nesting import Nested
+from surrogates.forecast.surroundings import PerturbedParameters
 from surrogates.forecast.trust import Trust
 from surrogates.interchange import time_attrs_of, times_of, to_xarray
 from surrogates.metrics import score
@@ -194,3 +199,29 @@ def test_leads_as_lengths_of_time_are_numbers_again():
     lengths = dated(made).assign_coords(lead_time=("time", made["lead_time"].values.astype("m8[h]").astype("m8[ns]")))
     assert numbered(lengths)["lead_time"].values.tolist() == made["lead_time"].values.tolist()
     assert times_of(lengths).tolist() == made["time"].values.tolist()
+
+
+def test_windows_of_dates_are_those_of_numbers():
+    one, other = (Windows(d, 1, 1).batch(range(3)) for d in (storm("noleap"), xr.decode_cf(storm("noleap"))))
+    assert torch.equal(one.past, other.past) and torch.equal(one.conditions.time, other.conditions.time)
+    assert one.conditions.time.tolist() == [24.0, 30.0, 24.0]  # not over the frame without values, nor the one that is not there
+
+
+def test_what_is_left_of_a_law_is_the_same_by_date():
+    start = storm().isel(time=[3])
+    made, law = simulate(Walk(), start, 3), ConservedIntegral(U, "u")
+    plain = defects(made, law, start)
+    for forecast, initial in ((xr.decode_cf(made), start), (made, xr.decode_cf(start))):
+        xr.testing.assert_equal(defects(forecast, law, initial), plain)
+
+
+def test_an_outer_forecast_is_nested_in_by_date():
+    outer = simulate(Walk(), storm().isel(time=[3], trajectory=[0]), 3)
+    nested = Nested(outer, U, Box.periodic((16,), (1.0,)))
+    given = PerturbedParameters({"growth": 0.0}, inside=Given(boundary=nested)).counted(
+        {"units": "minutes since 1996-02-28", "calendar": "gregorian"}
+    )
+    minutes, hours = (
+        f.of([3])(torch.tensor([t], dtype=torch.float64)) for f, t in ((given.inside.of_time["boundary"], 540.0), (nested, 33.0))
+    )
+    assert torch.equal(minutes, hours)
