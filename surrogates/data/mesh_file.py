@@ -78,11 +78,12 @@ def create(
             kinds = {STATIC: static, FORCINGS: forcings}
             f.attrs.update({kind: json.dumps(some.to_json()) for kind, some in kinds.items() if some})
             keys = [key_of(p.mesh) for p in known]
-            for k, key in enumerate(dict.fromkeys(keys)):
-                _mesh(f.create_group(f"meshes/{k:04d}"), known[keys.index(key)].mesh, key)
-            order = list(dict.fromkeys(keys))
+            meshes = dict(zip(keys, (p.mesh for p in known), strict=True))  # equal keys, equal meshes
+            for k, (key, mesh) in enumerate(meshes.items()):
+                _mesh(f.create_group(f"meshes/{k:04d}"), mesh, key)
+            number = {key: k for k, key in enumerate(meshes)}
             for k, (piece, key) in enumerate(zip(known, keys, strict=True)):
-                _piece(f.create_group(f"parts/{k:04d}"), piece, order.index(key), fields, static, forcings)
+                _piece(f.create_group(f"parts/{k:04d}"), piece, number[key], fields, static, forcings)
             f.create_dataset("complete", data=np.zeros(total, np.uint8))
             f.create_dataset("final", data=np.zeros(FINAL_BYTES, np.uint8))
         reserve(draft)
@@ -104,7 +105,7 @@ class Part:
             self.attrs: dict[str, Any] = json.loads(f.attrs["attrs"])
             self.complete = f["complete"][:].astype(bool)
             self._marks, self._final = f["complete"].id.get_offset(), f["final"].id.get_offset()
-            self._rows = [(place, i) for place in map(_place, f["parts"].values()) for i in range(place.rows)]
+            self._rows = [(place, i) for place in map(_place, in_order(f["parts"])) for i in range(place.rows)]
         self._reached = [0] * len(self.complete)
 
     def frames(self, row: int) -> int:
@@ -166,13 +167,18 @@ class Part:
         return final
 
 
+def in_order(groups: h5py.Group) -> list[h5py.Group]:
+    """Groups named 0000, 0001, ... by number: by name, as HDF5 has them, 10000 would come before 1001."""
+    return [groups[name] for name in sorted(groups, key=lambda name: (len(name), name))]
+
+
 def checksum(path: Path) -> str:
     """SHA-256 of the meshes and of every array of every part, in the order of the file."""
     digest = hashlib.sha256()
     with h5py.File(path, "r") as f:
-        for mesh in f["meshes"].values():
+        for mesh in in_order(f["meshes"]):
             digest.update(str(mesh.attrs["key"]).encode())
-        for part in f["parts"].values():
+        for part in in_order(f["parts"]):
             arrays: list[h5py.Dataset] = []
             part.visititems(lambda _, x, into=arrays: into.append(x) if isinstance(x, h5py.Dataset) else None)
             for array in arrays:

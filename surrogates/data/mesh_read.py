@@ -18,7 +18,7 @@ import xarray as xr
 
 from surrogates.data.formats import checks
 from surrogates.data.hdf5 import open_hdf5
-from surrogates.data.mesh_file import FIELDS, FORMAT, NAME, checksum
+from surrogates.data.mesh_file import FIELDS, FORMAT, NAME, checksum, in_order
 from surrogates.data.mesh_piece import MOVING, shape_of
 from surrogates.domains.layout import MESH, NODE, mesh_coords
 from surrogates.fields import Field, Fields
@@ -75,7 +75,7 @@ def _parts(f: h5py.File, path: Path, final: Mapping[str, Any] | None) -> list[xr
         attrs |= {k: v for k, v in final["certificate"].items() if isinstance(v, int | float)}
     file = _Mapped(path, f)
     out, first = [], 0
-    for k, group in enumerate(f["parts"].values()):
+    for k, group in enumerate(in_order(f["parts"])):
         rows = group["trajectory"].shape[0]
         whole = np.flatnonzero(complete[first : first + rows])
         first += rows

@@ -92,6 +92,23 @@ def test_a_folder_of_splits_opens_by_parts_and_as_one_where_there_is_one_mesh(wr
     assert torch.equal(from_xarray(alone)[0], torch.from_numpy(values(0, 3, 16)))
 
 
+def test_more_than_ten_thousand_parts_keep_their_trajectories(tmp_path: Path) -> None:
+    """Parts 9999 and 10000, as the file names them: the second's name comes first in the alphabet."""
+    path = tmp_path / "many.hdf5.part"
+    create(path, pieces(), name="squares", fields=FIELDS, static=STATIC)
+    with h5py.File(path, "r+") as f:
+        f.move("parts/0000", "parts/9999")
+        f.move("parts/0001", "parts/10000")
+    part = Part(path)
+    sizes = [(3, 16), (3, 16), (4, 25)]
+    assert [part.frames(row) for row in range(3)] == [frames for frames, _ in sizes]
+    for row, (frames, nodes) in enumerate(sizes):
+        part.write(row, values(row, frames, nodes))
+    one, other = read_parts(part.finish(), verify=True)
+    assert one.trajectory.values.tolist() == [4, 9] and other.trajectory.values.tolist() == [5]
+    assert torch.equal(from_xarray(other)[0], torch.from_numpy(values(2, 4, 25)))
+
+
 def test_blocks_of_frames_make_the_same_file(tmp_path: Path, written: Path) -> None:
     part = begun(tmp_path / "b.hdf5.part")
     for row, (frames, nodes) in enumerate([(3, 16), (3, 16), (4, 25)]):
