@@ -15,7 +15,7 @@ with dates goes into every function as it is: `times_of` and `dates.numbered` ma
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -101,7 +101,10 @@ def coordinates(
     start: float | None = None,
     about_time: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """The coordinates of a Dataset, CF names and units where they exist. `about_time`: {"units": ..., "calendar": ...} of `time`."""
+    """The coordinates of a Dataset, CF names and units where they exist. `about_time`: {"units": ..., "calendar": ...} of `time`.
+
+    Raises ValueError for a parameter that is called like a coordinate or a dim.
+    """
     t = np.asarray(time, dtype=np.float64)
     origin = start if start is not None else (t[0] if len(t) else 0.0)
     about = {"units": "1", **(about_time or {})}
@@ -114,9 +117,17 @@ def coordinates(
     if members is not None:
         coords[MEMBER] = (MEMBER, np.asarray(members, dtype=np.int64), {"standard_name": "realization"})
     coords |= layout.coords(domain)
+    check_names(parameters or (), (*coords, *layout.axes(domain)))
     for name, values in (parameters or {}).items():
         coords[name] = (TRAJECTORY, np.asarray(values, dtype=np.float64), {"role": "parameter"})
     return coords
+
+
+def check_names(parameters: Iterable[str], taken: Iterable[str]) -> None:
+    """Raise ValueError for a parameter whose name is taken, by a coordinate, a dim or a field: it would stand in its place."""
+    both = sorted(set(parameters) & set(taken))
+    if both:
+        raise ValueError(f"parameter {both[0]!r} is called like a coordinate or field of the data; call it {both[0]}_value, say")
 
 
 def describe_attrs(fields: Fields, domain: AnyDomain) -> dict[str, str]:

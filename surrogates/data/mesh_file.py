@@ -36,8 +36,9 @@ import xarray as xr
 from surrogates.data.hdf5 import FINAL_BYTES, PART, ROOM_FOR_THE_REST, check_room, names, reserve, reserved, sync
 from surrogates.data.mesh_piece import MOVING, Piece, key_of, numbered, shape_of
 from surrogates.domains import Mesh
+from surrogates.domains.layout import NODE
 from surrogates.fields import Fields
-from surrogates.interchange import FORCINGS, STATIC, TIME, declared, fields_of
+from surrogates.interchange import FORCINGS, STATIC, TIME, check_names, coordinates, declared, fields_of
 
 NAME, FORMAT = "surrogates.mesh", 1
 FIELDS = "fields"
@@ -57,7 +58,7 @@ def create(
     """A new unfinished file at `path`, all of its room reserved. Fields are those of the first Dataset unless given. Trajectories keep
     their ids where these differ; else they are counted from 0.
 
-    Raises ValueError for pieces of different fields, and OSError where the disk has not that much.
+    Raises ValueError for pieces of different fields and parameters called like a coordinate or field, and OSError where the disk has not that much.
     """
     first = pieces[0]
     if isinstance(first, xr.Dataset):
@@ -66,6 +67,8 @@ def create(
     if fields is None:
         raise ValueError("pieces do not say which fields they have; give fields=")
     known = numbered([p if isinstance(p, Piece) else Piece.of(p) for p in pieces])
+    variables = [v for some in (fields, static, forcings) for x in some or () for v in x.variables]
+    check_names({n for p in known for n in p.parameters}, (*coordinates(known[0].mesh, (), ()), NODE, *variables))
     total = sum(len(p.trajectories) for p in known)
     path.parent.mkdir(parents=True, exist_ok=True)
     count = fields.count + (forcings.count if forcings else 0)

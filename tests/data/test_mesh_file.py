@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -107,6 +108,14 @@ def test_more_than_ten_thousand_parts_keep_their_trajectories(tmp_path: Path) ->
     one, other = read_parts(part.finish(), verify=True)
     assert one.trajectory.values.tolist() == [4, 9] and other.trajectory.values.tolist() == [5]
     assert torch.equal(from_xarray(other)[0], torch.from_numpy(values(2, 4, 25)))
+
+
+@pytest.mark.parametrize("name", ["x", "node", "time", "lead_time", "trajectory", "mesh", "pressure", "wall_distance"])
+def test_a_parameter_does_not_take_the_place_of_a_coordinate_or_field(tmp_path: Path, name: str) -> None:
+    named = [replace(p, parameters={name: [0.1] * len(p.trajectories)}) for p in pieces()]
+    with pytest.raises(ValueError, match=f"parameter '{name}' is called like"):
+        create(tmp_path / "d.hdf5.part", named, name="squares", fields=FIELDS, static=STATIC)
+    assert not list(tmp_path.iterdir())
 
 
 def test_blocks_of_frames_make_the_same_file(tmp_path: Path, written: Path) -> None:
