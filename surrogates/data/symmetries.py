@@ -168,6 +168,8 @@ def declared(equation: str, parameters: Mapping[str, Sequence[float]] | None = N
         return {**{k: g for k, g in plane.items() if k != "turn"}, "reflect_z": Reflect(2)}
     if equation == "rayleigh_benard":
         return {"translate": Translate((0,)), "reflect": Reflect(0)}
+    if equation == "channel":
+        return {"translate": Translate((0,)), "reflect_y": Reflect(1)}
     if equation == "advection":
         return {"translate": Translate()}
     if equation in ("kolmogorov2d", "passive_scalar2d"):

@@ -64,6 +64,7 @@ EQUATIONS: dict[str, Callable[..., Truth]] = {
     "wave": pde.Wave,
     "mp_pde": pde.MessagePassingPDE,
     "riemann2d": pde.Riemann2d,
+    "channel": pde.Channel,
     "darcy": pde.Darcy,
     "condiff": pde.ConDiff,
     "kelvin_helmholtz": pde.KelvinHelmholtz,

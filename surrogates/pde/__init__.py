@@ -3,6 +3,7 @@
 from surrogates.pde.barotropic_jet import BarotropicJet
 from surrogates.pde.baselines import Climatology, Persistence
 from surrogates.pde.burgers import Burgers
+from surrogates.pde.channel import Channel
 from surrogates.pde.compressible import Compressible
 from surrogates.pde.crank_nicolson import rk4_crank_nicolson
 from surrogates.pde.darcy import ConDiff, Darcy
@@ -31,6 +32,7 @@ __all__ = [
     "Advection",
     "BarotropicJet",
     "Burgers",
+    "Channel",
     "Climatology",
     "Compressible",
     "ConDiff",
