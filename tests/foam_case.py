@@ -224,7 +224,10 @@ def write_case(
 
 
 def cut(mesh: Block, processor: np.ndarray) -> list[tuple[Block, np.ndarray]]:
-    """The parts of a mesh, and the cells of the whole that theirs are; faces between two parts in the same order on both sides."""
+    """The parts of a mesh, and the cells of the whole that theirs are; faces between two parts in the same order on both sides.
+
+    Of cyclic pairs cut apart the faces are "processorCyclic" patches, as decomposePar writes them.
+    """
     count, out = int(processor.max()) + 1, []
     for here in range(count):
         (cells,) = np.nonzero(processor == here)
@@ -243,6 +246,15 @@ def cut(mesh: Block, processor: np.ndarray) -> list[tuple[Block, np.ndarray]]:
             name: (kind, [(mesh.faces[f], local[mesh.owner[f]]) for f in fs if mesh.owner[f] in local], more)
             for name, (kind, fs, more) in mesh.patches.items()
         }
+        for name, (kind, found, more) in list(sides.items()):
+            if kind == "cyclic":  # the faces whose pair lies elsewhere leave the patch
+                pair = mesh.patches[more.removeprefix("neighbourPatch ").rstrip(";")][1]
+                beyond = [int(processor[mesh.owner[g]]) for f, g in zip(mesh.patches[name][1], pair, strict=True) if mesh.owner[f] in local]
+                sides[name] = (kind, [f for f, there in zip(found, beyond, strict=True) if there == here], more)
+                for there in sorted({*beyond} - {here}):
+                    apart = [f for f, p in zip(found, beyond, strict=True) if p == there]
+                    entry = f"myProcNo {here}; neighbProcNo {there}; referPatch {name};"
+                    sides[f"procBoundary{here}to{there}through{name}"] = ("processorCyclic", apart, entry)
         for there, found in towards.items():
             if found:
                 sides[f"procBoundary{here}to{there}"] = ("processor", found, f"myProcNo {here}; neighbProcNo {there};")

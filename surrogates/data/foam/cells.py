@@ -5,7 +5,7 @@
     marker      the patch that a face of the cell lies on; a cell on several keeps the last in the order of `boundary`
 
 A case that is one cell thick (`empty` patches) becomes a mesh in the plane, its measure an area. Cyclic patches that a shift along one
-axis carries into each other make that axis periodic. A wedge stays what it is, a slice of a body, with volumes.
+axis carries into each other make that axis periodic, cut by decomposePar or not. A wedge stays what it is, a slice of a body, with volumes.
 """
 
 from __future__ import annotations
@@ -70,7 +70,10 @@ def cells_of(case: Case, unjoined: Sequence[str] = ()) -> Cells:
     pairs = [np.stack([cells[m.owner[: m.inside]], cells[m.neighbour]]) for m, cells in zip(meshes, index, strict=True)]
     joined = [_joined(m, unjoined) for m in meshes]
     pairs += [cells[pair] for (pair, _), cells in zip(joined, index, strict=True)]
-    pairs.append(parallel.shared(meshes, index))
+    halves = [h for h in parallel.halves(meshes) if _cut_from(h[1]) not in unjoined and _cut_from(h[3]) not in unjoined]
+    pairs.append(parallel.shared(halves, meshes, index))
+    shifts = [shift for _, found in joined for shift in found]
+    shifts += [_shift(meshes[i], p, meshes[j], q) for i, p, j, q in halves if _cut_from(p)]
     points = np.concatenate([m.points for m in meshes])
     flat = tuple(sorted({a for m in meshes for a in m.flat}))
     patches, kinds = _patches(meshes, index, unjoined)
@@ -82,7 +85,7 @@ def cells_of(case: Case, unjoined: Sequence[str] = ()) -> Cells:
         kinds,
         tuple(a for a in range(3) if a not in flat),
         _thickness(points, flat, case),
-        _periods([shift for _, shifts in joined for shift in shifts], case),
+        _periods(shifts, case),
         points,
     )
 
@@ -93,10 +96,16 @@ def _patches(meshes: list[PolyMesh], index: list[Whole], unjoined: Sequence[str]
     kinds: dict[str, str] = {}
     for mesh, numbers in zip(meshes, index, strict=True):
         for p in mesh.patches:
-            if p.type not in (*FLAT, *HALO) and (p.type not in CYCLIC or p.name in unjoined):
-                cells.setdefault(p.name, []).append(numbers[mesh.owner[p.faces]])
-                kinds[p.name] = p.type
+            name = _cut_from(p) or p.name
+            if p.type not in FLAT and (p.type not in (*CYCLIC, *HALO) or name in unjoined):
+                cells.setdefault(name, []).append(numbers[mesh.owner[p.faces]])
+                kinds[name] = mesh.patch(name).type
     return {name: np.concatenate(found) for name, found in cells.items()}, kinds
+
+
+def _cut_from(patch: Patch) -> str:
+    """The cyclic patch whose faces these are, where its pair lies on another processor; "" else."""
+    return str(patch.entry["referPatch"]) if patch.type == "processorCyclic" else ""
 
 
 def _thickness(points: Floats, flat: tuple[int, ...], case: Case) -> float:
@@ -120,23 +129,24 @@ def _joined(mesh: PolyMesh, unjoined: Sequence[str]) -> tuple[Whole, list[Floats
             )
         if p.type in CYCLIC:
             other = mesh.patch(str(p.entry["neighbourPatch"]))
+            if other.size != p.size or str(other.entry["neighbourPatch"]) != p.name:
+                raise ValueError(f"{mesh.path}: cyclic {p.name!r} and {other.name!r} are no pair: {p.size} and {other.size} faces")
             if other.start > p.start:
-                shifts.append(_shift(mesh, p, other))
+                shifts.append(_shift(mesh, p, mesh, other))
                 pairs.append(np.stack([mesh.owner[p.faces], mesh.owner[other.faces]]))
     return np.concatenate(pairs, 1), shifts
 
 
-def _shift(mesh: PolyMesh, one: Patch, other: Patch) -> Floats:
-    """From the faces of a patch to those of its pair."""
-    if one.size != other.size or str(other.entry["neighbourPatch"]) != one.name:
-        raise ValueError(f"{mesh.path}: cyclic {one.name!r} and {other.name!r} are no pair: {one.size} and {other.size} faces")
-    shift = mesh.faces.centres[other.faces] - mesh.faces.centres[one.faces]
+def _shift(mesh: PolyMesh, one: Patch, beyond: PolyMesh, other: Patch) -> Floats:
+    """From the faces of a patch to those of its pair, which may lie in another part. Raises ValueError where it is none along an axis."""
+    shift = beyond.faces.centres[other.faces] - mesh.faces.centres[one.faces]
     size = np.sqrt(np.linalg.norm(mesh.faces.areas[one.faces], axis=1)).max()
     mean: Floats = shift.mean(0)
     if np.abs(shift - mean).max() > MATCH * size or np.count_nonzero(np.abs(mean) > MATCH * size) != 1:
+        names = [_cut_from(p) or p.name for p in (one, other)]
         raise ValueError(
-            f"{mesh.path}: cyclic patches {one.name!r} and {other.name!r} are not one shift along x, y or z apart (a rotation?); they can "
-            f"be read as boundaries: options: {{unjoined: [{one.name}, {other.name}]}}"
+            f"{mesh.path}: cyclic patches {names[0]!r} and {names[1]!r} are not one shift along x, y or z apart (a rotation?); they can "
+            f"be read as boundaries: options: {{unjoined: [{', '.join(names)}]}}"
         )
     return mean
 

@@ -2,6 +2,7 @@
 
     processor<i>/constant/polyMesh/cellProcAddressing     the cell of the whole mesh that each cell here is
     processor<i>/constant/polyMesh/boundary               type processor: the faces shared with processor j, in the same order there
+                                                          type processorCyclic: faces of the cyclic patch referPatch, likewise
 
 Where the whole mesh and the addressing are there, values go back to the cells they came from. Else the parts are laid one after another,
 and the faces that two of them share are faces inside.
@@ -10,6 +11,7 @@ and the faces that two of them share are faces inside.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,8 @@ from surrogates.data.foam.polymesh import PolyMesh, Whole, read_labels
 
 FOLDER = re.compile(r"processor(\d+)")
 COLLATED = re.compile(r"processors\d+(_\d+-\d+)?")
+Half = tuple[int, Patch, int, Patch]
+"""A part, its patch, another part, and the patch there with the same faces (or, cut from a cyclic pair, those a shift away)."""
 
 
 def folders(case: Path) -> list[Path]:
@@ -61,12 +65,12 @@ def consecutive(meshes: list[PolyMesh]) -> list[Whole]:
     return [np.arange(a, b) for a, b in pairwise(ends)]
 
 
-def shared(meshes: list[PolyMesh], cells: list[Whole]) -> Whole:
-    """(2, pair): the cells on both sides of each face that two parts share, by their numbers in `cells`.
+def halves(meshes: list[PolyMesh]) -> list[Half]:
+    """Each patch towards a later part (or the same), with the patch that is its other side there.
 
-    Raises ValueError where the other side of a patch is missing or has another number of faces.
+    Raises ValueError where the other side is missing or has another number of faces.
     """
-    pairs = [np.zeros((2, 0), np.int64)]
+    out = []
     for one, mesh in enumerate(meshes):
         for patch in (p for p in mesh.patches if p.type in HALO and p.size):
             other, back = (patch.entry[key] for key in ("neighbProcNo", "myProcNo"))
@@ -82,9 +86,14 @@ def shared(meshes: list[PolyMesh], cells: list[Whole]) -> Whole:
                     f"{meshes[other].path}: no patch of {patch.size} faces towards processor {one}, as {patch.name!r} there asks for; "
                     "do the folders belong to one decomposition?"
                 )
-            here, there = mesh.owner[patch.faces], meshes[other].owner[sides[0].faces]
-            pairs.append(np.stack([cells[one][here], cells[other][there]]))
-    return np.concatenate(pairs, 1)
+            out.append((one, patch, other, sides[0]))
+    return out
+
+
+def shared(found: Sequence[Half], meshes: list[PolyMesh], cells: list[Whole]) -> Whole:
+    """(2, pair): the cells on both sides of each face that two parts share, by their numbers in `cells`."""
+    pairs = [np.stack([cells[i][meshes[i].owner[p.faces]], cells[j][meshes[j].owner[q.faces]]]) for i, p, j, q in found]
+    return np.concatenate([np.zeros((2, 0), np.int64), *pairs], 1)
 
 
 def _faces_back(patch: Patch, kind: str, towards: int) -> bool:

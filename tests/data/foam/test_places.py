@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from foam_case import FLAT, Style, block, centres, write_case, write_field
+from foam_case import FLAT, Style, block, centres, write_case, write_field, write_parallel
 
 from surrogates.data.foam import Case
 from surrogates.data.foam.cells import cells_of
@@ -35,6 +35,26 @@ def test_cyclic_patches_make_an_axis_periodic(tmp_path: Path) -> None:
     assert float(mesh.relative.norm(dim=1).max()) == pytest.approx(1.0)  # no edge is as long as the box
     mesh = cells_of(Case(tmp_path), ["xmin", "xmax"]).mesh()
     assert mesh.periods == (None, None) and mesh.names == ("xmin", "xmax", "ymin", "ymax") and mesh.edges.shape[1] == 2 * (6 + 4)
+
+
+@pytest.mark.parametrize("addressing", [True, False])
+def test_a_cyclic_pair_cut_apart_is_still_periodic(addressing: bool, tmp_path: Path) -> None:
+    """decomposePar leaves the cyclic patches without faces; cells, edges, periods and the box are those of the whole."""
+    made = block((4, 2, 3), (2.0, 2.0, 3.0), {**dict.fromkeys(("xmin", "xmax", "zmin", "zmax"), "cyclic")})
+    x = centres(made)
+    write_case(tmp_path / "whole", made)
+    whole = cells_of(Case(tmp_path / "whole"))
+    for number, processor in enumerate((np.where(x[:, 2] < 1, 0, 1), (x[:, 0] > 1).astype(int), (x[:, 0] > 1) + 2 * (x[:, 2] > 2))):
+        folder = tmp_path / str(number)
+        write_parallel(folder, made, processor, addressing=addressing)
+        case = Case(folder)
+        cut = cells_of(case)
+        assert cut.periods == whole.periods == (2.0, None, 3.0) and list(cut.patches) == list(whole.patches) and len(cut.pairs.T) == 60
+        box = place(case, "box").domain
+        assert isinstance(box, Box) and box.boundary == ("periodic", "wall", "periodic")
+        apart = cells_of(case, ["xmin", "xmax"])
+        assert apart.periods == (None, None, 3.0) and len(apart.pairs.T) == 60 - 6 and apart.kinds["xmin"] == "cyclic"
+        np.testing.assert_allclose(apart.centres[apart.patches["xmin"], 0], [0.25] * 6)
 
 
 def test_cyclic_patches_that_no_shift_joins(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import pytest
 
 from surrogates.data.foam import Case
 from surrogates.data.foam.cells import cells_of
+from surrogates.data.foam.places import place
 from surrogates.data.formats import Given, open_parts
 
 TUTORIALS = Path("/usr/share/doc/openfoam-examples/examples")
@@ -103,11 +104,11 @@ def test_a_decomposed_case_is_the_whole_one(cavity: Path, tmp_path: Path) -> Non
     shutil.rmtree(tmp_path / "cut/constant/polyMesh")
     ((alone,),) = open_parts(tmp_path / "cut", given=options).values()
     assert alone.sizes["edge"] == whole.sizes["edge"]
-    place = [
+    order = [
         int(np.hypot(alone["x"].values - x, alone["y"].values - y).argmin())
         for x, y in zip(whole["x"].values, whole["y"].values, strict=True)
     ]
-    np.testing.assert_allclose(alone["p"].values[..., place], whole["p"].values, atol=1e-6)
+    np.testing.assert_allclose(alone["p"].values[..., order], whole["p"].values, atol=1e-6)
 
 
 BLOCK = """FoamFile { version 2.0; format ascii; class dictionary; object blockMeshDict; }
@@ -157,7 +158,9 @@ def test_periodic_and_decomposed(tmp_path: Path) -> None:
     case = Case(folder)
     cut = cells_of(case)
     np.testing.assert_allclose(case.field("C", 0.0).internal(case.count), cut.centres, atol=1e-13)
-    place = np.array([int(np.linalg.norm(cut.centres - c, axis=1).argmin()) for c in whole.centres])
-    number = np.argsort(place)
+    nearest = np.array([int(np.linalg.norm(cut.centres - c, axis=1).argmin()) for c in whole.centres])
+    number = np.argsort(nearest)
     pairs = {frozenset(map(int, number[pair])) for pair in cut.pairs.T}
     assert pairs == {frozenset(map(int, pair)) for pair in whole.pairs.T} and len(pairs) == 8 * 4 * 4 * 2 + 8 * 3 * 4
+    assert cut.periods == (4.0, None, 1.0)
+    assert place(case, "box").domain.boundary == ("periodic", "wall", "periodic")
