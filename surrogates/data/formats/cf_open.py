@@ -10,7 +10,6 @@ stay numbers. Before anything is read, what the file declares is compared with i
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from importlib.util import find_spec
 from math import prod
 from pathlib import Path
@@ -20,9 +19,7 @@ import numpy as np
 import xarray as xr
 
 from surrogates.data.formats import checks
-from surrogates.data.formats.cf_axes import TIME, role_of
-from surrogates.data.formats.cf_time import moved
-from surrogates.interchange import SINCE
+from surrogates.data.formats.cf_join import joined
 
 SUFFIXES = (".nc", ".nc4", ".cdf", ".netcdf")
 STORE = ("zarr.json", ".zgroup", ".zmetadata")
@@ -51,7 +48,7 @@ def opened(path: Path, url: str | None = None) -> xr.Dataset:
     found = sources(path)
     if not found:
         raise ValueError(f"{path} holds no file {', '.join(SUFFIXES)} and no Zarr store")
-    return _joined({p: _chunked(_store(p) if p.is_dir() else _file(p), str(p)) for p in found})
+    return joined({p: _chunked(_store(p) if p.is_dir() else _file(p), str(p)) for p in found})
 
 
 def _file(path: Path) -> xr.Dataset:
@@ -153,42 +150,6 @@ def _valid(v: xr.DataArray, place: str) -> xr.DataArray:
     kept = v.where((v >= a) & (v <= b))
     kept.encoding, kept.attrs = v.encoding, v.attrs
     return kept
-
-
-def _joined(parts: Mapping[Path, xr.Dataset]) -> xr.Dataset:
-    """Files of one series, end to end by time; files of different variables, side by side."""
-    (first, whole), *rest = parts.items()
-    if not rest:
-        return whole
-    same_clock = [whole, *(_counted_as(whole, first, data, path) for path, data in rest)]
-    try:
-        joined = xr.combine_by_coords(
-            same_clock, data_vars="minimal", coords="minimal", compat="override", join="exact", combine_attrs="override"
-        )
-    except ValueError as error:
-        names = ", ".join(p.name for p in parts)
-        raise ValueError(
-            f"{first.parent}: the files {names} do not make one series ({error}); open them one by one, or keep those apart whose grids, "
-            "levels or times differ"
-        ) from error
-    assert isinstance(joined, xr.Dataset)
-    return joined
-
-
-def _counted_as(whole: xr.Dataset, first: Path, data: xr.Dataset, path: Path) -> xr.Dataset:
-    """The Dataset with its times counted from the same date as the first one's."""
-    for name, time in data.coords.items():
-        if (
-            name in whole.coords
-            and time.dims == (name,)
-            and role_of(str(name), time.attrs) == TIME
-            and SINCE in str(time.attrs.get("units"))
-        ):
-            kept = {k: str(v) for k, v in whole[name].attrs.items() if k in ("units", "calendar")}
-            mine = {k: str(v) for k, v in time.attrs.items() if k in ("units", "calendar")}
-            numbers = moved(time.values, {"calendar": "standard", **mine}, {"calendar": "standard", **kept}, f"{path} beside {first.name}")
-            data = data.assign_coords({name: (name, numbers, whole[name].attrs)})
-    return data
 
 
 def _need(package: str, path: Path) -> None:

@@ -140,6 +140,26 @@ def test_a_calendar_stays_what_it_is_and_files_go_on_from_each_other(tmp_path: P
         only(folder)
 
 
+@pytest.mark.parametrize(
+    ("key", "value"), [("units", "degC"), ("units", None), ("standard_name", "surface_temperature"), ("cell_methods", "time: max")]
+)
+def test_files_that_mean_different_things_are_not_joined(key: str, value: str | None, tmp_path: Path) -> None:
+    """Kelvin beside degrees Celsius would be one part in kelvin."""
+    for n, span in enumerate((slice(0, 3), slice(3, 6))):
+        data = globe().isel(time=span)
+        data["ta"].attrs["cell_methods"] = "time: mean"
+        if n:
+            data["ta"].attrs.pop(key)
+            data["ta"].attrs.update({key: value} if value else {})
+        write(data, tmp_path / f"part{n}", "netcdf3")
+    with pytest.raises(ValueError, match=rf"part0.nc and part1.nc beside it differ in the {key} of 'ta'"):
+        only(tmp_path)
+    again = globe().isel(time=slice(3, 6))
+    again["ua"].attrs["units"] = "m s**-1"
+    write(again, tmp_path / "part1", "netcdf3")
+    assert only(tmp_path).sizes["time"] == 6
+
+
 def test_missing_frames_end_a_part_and_months_are_taken_as_they_come(tmp_path: Path) -> None:
     data = globe().isel(time=[0, 1, 2, 4, 5])
     parts = open_parts(write(data, tmp_path / "gap", "netcdf3"), "cf")["all"]
