@@ -1,8 +1,8 @@
 """Every frame of a data set looked at once, block by block: what is wrong is an error that names its place, what is notable a note.
 
-error   times that do not rise, values that are not finite (but for NaN where the data declare gaps, and in dry cells), frames without
-        variation in any channel, a frame of the training split in another one (`leakage`)
-note    frames equal to the one before, missing frames and steps, the drift of integrals that should stand still,
+error   times that do not rise, values that are not finite (but for NaN where the data declare gaps, and in dry cells), frames that nobody
+        wrote (`sound`), a frame of the training split in another one (`leakage`)
+note    frames that begin at rest, frames equal to the one before, missing frames and steps, the drift of integrals that should stand still,
         sqrt(<(div u)^2> / <|grad u|^2>) of `velocity` on a periodic box
 """
 
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from surrogates.data.formats import checks
 from surrogates.data.leakage import Place, duplicates, hashes, wet_of
 from surrogates.data.sample import Frame, frames_of, one_member
+from surrogates.data.sound import check_written
 from surrogates.data.source import Piece, Source
 from surrogates.data.starts import goes_on
 from surrogates.data.written import BLOCK, channels
@@ -36,6 +37,7 @@ class Findings:
 
     hashes: NDArray[np.uint64]
     repeated: int = 0
+    resting: int = 0
     missing: int = 0
     jumps: int = 0
     drift: dict[str, float] = field(default_factory=dict)
@@ -43,6 +45,7 @@ class Findings:
     def notes(self) -> list[str]:
         """In words, none where there is nothing to say."""
         out = [f"{self.repeated} frames equal to the one before"] if self.repeated else []
+        out += [f"{self.resting} frames are constant over all space, before any that varies"] if self.resting else []
         out += [f"{self.missing} of {self.hashes.size} frames are missing"] if self.missing else []
         out += [f"{self.jumps} steps in time are missing"] if self.jumps else []
         return out + [f"the integral of {name} drifts by {value:.2g} of that of |{name}|" for name, value in self.drift.items()]
@@ -85,11 +88,12 @@ def audit_part(dataset: xr.Dataset, label: str, conserved: Sequence[str] = ()) -
         whole = dataset.isel({MEMBER: member}) if MEMBER in dataset.dims else one_member(dataset)
         for row in range(rows):
             integrals, last = [], None
+            flat, lost, here = np.zeros(len(times), bool), np.zeros(len(times), bool), f"{label}: trajectory {ids[row]}"
             for start, u in blocks(whole.isel({TRAJECTORY: row})):
                 gone = _missing(u, wet, dataset)
                 filled = u if wet is None else np.where(wet, u, np.float32(0))
-                here = f"{label}: trajectory {ids[row]}"
-                _sound(u if wet is None else u[:, :, wet], gone, start, times, here, fields.channels)
+                span = slice(start, start + len(u))
+                flat[span], lost[span] = _flat(u if wet is None else u[:, :, wet], gone, start, times, here, fields.channels), gone
                 own = hashes(u, wet)
                 if member == 0:
                     out.hashes[row, start : start + len(u)] = own
@@ -100,6 +104,8 @@ def audit_part(dataset: xr.Dataset, label: str, conserved: Sequence[str] = ()) -
                 if chosen:
                     v = torch.from_numpy(np.ascontiguousarray(filled[~gone][:, chosen]))
                     integrals.append(torch.stack([domain.integral(v), domain.integral(v.abs())], 1).numpy())
+            check_written(flat, lost, here, times)
+            out.resting += int((flat & ~lost).sum())
             if chosen:
                 _drifts(out, np.concatenate(integrals), conserved)
     return out
@@ -122,8 +128,10 @@ def _missing(u: Frame, wet: NDArray[np.bool_] | None, dataset: xr.Dataset) -> ND
     return np.asarray(nan.reshape(len(u), -1).any(1))
 
 
-def _sound(u: Frame, gone: NDArray[np.bool_], start: int, times: NDArray[np.float64], label: str, channels: Sequence[str]) -> None:
-    """Raises ValueError for the first frame of a block that is not finite, or flat in every channel; `gone` ones may lack values."""
+def _flat(
+    u: Frame, gone: NDArray[np.bool_], start: int, times: NDArray[np.float64], label: str, channels: Sequence[str]
+) -> NDArray[np.bool_]:
+    """Which frames of a block are flat in every channel. Raises ValueError for the first that is not finite; `gone` ones may lack values."""
     flat = u.reshape(*u.shape[:2], -1)
     low, high = flat.min(-1), flat.max(-1)
     wrong = ~np.isfinite(low + high) & ~gone[:, None]
@@ -132,12 +140,7 @@ def _sound(u: Frame, gone: NDArray[np.bool_], start: int, times: NDArray[np.floa
         names = [c for c, bad in zip(channels, wrong[t], strict=True) if bad]
         where = f"at time {times[start + t]:g} (frame {start + t}), channels {names}"
         raise ValueError(f'{label} has values that are not finite {where}; where NaN means missing, say so: attrs["{GAPS}"] = "{NAN}"')
-    still = (low == high).all(1) & ~gone
-    if still.any():
-        t = int(still.argmax())
-        raise ValueError(
-            f"{label} is constant over all space at time {times[start + t]:g} (frame {start + t}); was that frame ever written?"
-        )
+    return np.asarray((low == high).all(1))
 
 
 def _drifts(out: Findings, integrals: NDArray[np.float64], names: Sequence[str]) -> None:

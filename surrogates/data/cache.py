@@ -3,18 +3,23 @@
     cache/<split>-<key>.npy             the first part of the split: channels first, so that a window (T, C, *X) is one block of bytes
     cache/<split>-<key>-1.npy ...       further parts, where trajectories differ in length
     cache/<split>-<key>...missing.npy   which frames (B, T) are missing, where some are
+    cache/<file>-<split>-<key>.npy      those of a single file, which may have others beside it
 
-Channels first is the order that networks read. While packing, every value is looked at once. A value that is not finite, or a frame without
-any variation, is an error that names trajectory and time; but in data that declare gaps (`attrs["gaps"] = "NaN"`, as observations do) NaN
-means missing, and a frame with a missing value in any wet cell is marked, so that no window holds it. The cache lies beside the data
-(under the data root where that folder is read-only), keyed by the checksum, sizes and dates of the files: changed files are packed again.
+Channels first is the order that networks read. While packing, every value is looked at once. A value that is not finite, or a frame that
+nobody wrote (`surrogates.data.sound`), is an error that names trajectory and time; but in data that declare gaps (`attrs["gaps"] = "NaN"`,
+as observations do) NaN means missing, and a frame with a missing value in any wet cell is marked, so that no window holds it. The cache
+lies beside the data (under the data root where that folder is read-only), keyed by the checksum, sizes and dates of the files, by what is
+said of them beside, and by what that makes of them: what has changed is packed again.
 """
 
 from __future__ import annotations
 
+import glob
 import hashlib
+import json
 import os
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable
 from contextlib import suppress
 from math import prod
 from pathlib import Path
@@ -26,6 +31,8 @@ import xarray as xr
 
 from surrogates import catalog
 from surrogates.data.files import files_of, foreign
+from surrogates.data.formats.asking import SIDECARS
+from surrogates.data.sound import check_finite, check_written
 from surrogates.domains import Masked
 from surrogates.interchange import GAPS, MEMBER, NAN, TIME, TRAJECTORY, domain_of, fields_of, from_xarray, times_of, trajectories_of
 
@@ -33,6 +40,9 @@ Packed = npt.NDArray[np.float32]  # (B, T, C, *X)
 Missing = npt.NDArray[np.bool_]  # (B, T)
 Change = Callable[[xr.Dataset], xr.Dataset]
 """What is done to every trajectory before it is packed, such as averaging onto a coarser grid."""
+VERSION = 2
+"""Of what is packed and how: another one packs everything again."""
+KEY = "[0-9a-f]{20}"
 BLOCK = 1 << 26
 """Bytes that are packed at once, or one frame where that is larger."""
 
@@ -53,36 +63,53 @@ def packed(
 
     `suffix` tells parts and changes of one split apart.
     """
-    home, stem = cache_home(folder), f"{split}-{key or key_of(dataset, folder, split)}"
+    home, whose = cache_home(folder), owner(folder, split)
+    stem = f"{whose}{key or key_of(dataset, folder, split)}"
     path = home / f"{stem}{suffix}.npy"
-    gaps = path.with_suffix(".missing.npy")
-    if not path.exists():
-        home.mkdir(parents=True, exist_ok=True)
-        draft = path.with_name(f".{path.name}.{os.getpid()}.npy")
-        try:
-            missing = _write(dataset, draft, str(folder), change)
-            gaps.unlink(missing_ok=True)
-            if missing.any():
-                np.save(gaps, missing)
-            os.replace(draft, path)
-        except BaseException:
-            with suppress(OSError):
-                draft.unlink()
-            raise
-        for old in home.glob(f"{split}-*"):
-            if not old.name.startswith(stem):
-                old.unlink(missing_ok=True)
+    with suppress(FileNotFoundError):
+        return _opened(path)
+    home.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}.npy")
+    try:
+        missing = _write(dataset, draft, str(folder), change)
+        if missing.any():  # before the frames are there: who finds these finds what they lack
+            lacking = draft.with_suffix(".missing.npy")
+            np.save(lacking, missing)
+            os.replace(lacking, path.with_suffix(".missing.npy"))
+        os.replace(draft, path)
+    except BaseException:
+        with suppress(OSError):
+            draft.unlink()
+        raise
+    for old in home.glob(f"{glob.escape(whose)}*"):
+        if not old.name.startswith(stem) and re.match(KEY, old.name.removeprefix(whose)):
+            old.unlink(missing_ok=True)
+    return _opened(path)
+
+
+def _opened(path: Path) -> tuple[Packed, Missing]:
     # Mode "c" (copy on write) never changes the file and yet gives torch an array that it does not warn about.
     out: Packed = np.load(path, mmap_mode="c", allow_pickle=False)
+    gaps = path.with_suffix(".missing.npy")
     return out, np.load(gaps, allow_pickle=False) if gaps.exists() else np.zeros(out.shape[:2], bool)
 
 
+def owner(folder: Path, split: str) -> str:
+    """What the names of all caches of a split begin with, those of other files in the same folder excepted."""
+    return f"{folder.name}-{split}-" if folder.is_file() else f"{split}-"
+
+
 def key_of(dataset: xr.Dataset, folder: Path, split: str) -> str:
-    """What changes whenever the files of a split may have changed."""
-    digest = hashlib.sha256(str(dataset.attrs.get("checksum", "")).encode())
-    for p in _files(folder, split):
+    """What changes whenever the files of a split, or what is said of them, may have changed."""
+    said = [str(dataset.attrs.get(name, "")) for name in ("checksum", "fields", "domain", GAPS)]
+    digest, files = hashlib.sha256(json.dumps([VERSION, *said]).encode()), _files(folder, split)
+    for p in files:
         about = p.stat()
         digest.update(f"{p.name} {about.st_size} {about.st_mtime_ns}".encode())
+    homes = {folder if folder.is_dir() else folder.parent, *(() if foreign(folder) else (p.parent for p in files))}
+    for sidecar in (home / name for home in sorted(homes) for name in SIDECARS):
+        with suppress(FileNotFoundError):
+            digest.update(sidecar.read_bytes())
     return digest.hexdigest()[:20]
 
 
@@ -97,7 +124,6 @@ def cache_home(folder: Path) -> Path:
     base = folder if folder.is_dir() else folder.parent
     if os.access(base, os.W_OK) and not (folder.is_dir() and foreign(folder)):
         return base / "cache"
-    place = folder if foreign(folder) else base
     place = folder if foreign(folder) else base
     return catalog.data_root() / "cache" / hashlib.sha256(str(place.resolve()).encode()).hexdigest()[:16]
 
@@ -120,7 +146,7 @@ def _fill(out: Packed, dataset: xr.Dataset, label: str, change: Change | None) -
     """Frames into `out`, a block at a time; returns which are missing."""
     fields, ids, gaps = fields_of(dataset), trajectories_of(dataset), declares_gaps(dataset)
     times = times_of(dataset) if TIME in dataset.coords else np.arange(out.shape[1])
-    missing = np.zeros(out.shape[:2], bool)
+    missing, flat = np.zeros(out.shape[:2], bool), np.zeros(out.shape[:2], bool)
     step = max(1, BLOCK // max(1, 4 * fields.count * prod(domain_of(dataset).shape)))
     for n, trajectory in enumerate(ids):
         row = dataset.isel({TRAJECTORY: slice(n, n + 1)}) if TRAJECTORY in dataset.dims else dataset
@@ -130,9 +156,10 @@ def _fill(out: Packed, dataset: xr.Dataset, label: str, change: Change | None) -
             block: Packed = from_xarray(one, fields)[0].numpy()
             domain = domain_of(one)
             wet = domain.wet.numpy() if isinstance(domain, Masked) else None
-            where = f"{label}: trajectory {trajectory}"
-            missing[n, t : t + step] = check_frames(block, where, times[t : t + step], fields.channels, wet=wet, gaps=gaps, first=t)
-            out[n, t : t + step] = block
+            span, where = slice(t, t + step), f"{label}: trajectory {trajectory}"
+            missing[n, span], flat[n, span] = check_finite(block, where, times[span], fields.channels, wet=wet, gaps=gaps, first=t)
+            out[n, span] = block
+        check_written(flat[n], missing[n], f"{label}: trajectory {trajectory}", times)
     return missing
 
 
@@ -154,35 +181,3 @@ def declares_gaps(dataset: xr.Dataset) -> bool:
     if said not in (None, "", NAN):
         raise ValueError(f"attrs[{GAPS!r}] is {said!r}; write {NAN!r} where NaN means missing, or leave it out")
     return bool(said)
-
-
-def check_frames(
-    row: Packed,
-    label: str,
-    times: npt.NDArray[Any],
-    channels: Sequence[str],
-    *,
-    wet: npt.NDArray[np.bool_] | None = None,
-    gaps: bool = False,
-    first: int = 0,
-) -> npt.NDArray[np.bool_]:
-    """Which frames of a trajectory (T, C, *X) are missing, (T,): those with NaN in a wet cell, where the data declare `gaps`.
-
-    `first` is the number of its first frame. Raises ValueError for the first frame that is not finite else, or flat in every channel.
-    """
-    flat = row.reshape(*row.shape[:2], -1)
-    flat = flat if wet is None else flat[..., wet.ravel()]
-    low, high = flat.min(-1), flat.max(-1)
-    missing = np.isnan(low).any(1) if gaps else np.zeros(len(row), bool)
-    wrong = np.logical_or.reduce(np.isinf(flat), axis=-1) if missing.any() else ~np.isfinite(low + high)
-    if wrong.any():
-        t = int(wrong.any(1).argmax())
-        names = [c for c, bad in zip(channels, wrong[t], strict=True) if bad]
-        where = f"at time {times[t]:g} (frame {first + t}), channels {names}"
-        missed = "" if gaps or np.isinf(flat[t]).any() else f'; where NaN means missing, set dataset.attrs["{GAPS}"] = "{NAN}"'
-        raise ValueError(f"{label} has values that are not finite {where}{missed}")
-    still = (low == high).all(1)
-    if still.any():
-        t = int(still.argmax())
-        raise ValueError(f"{label} is constant over all space at time {times[t]:g} (frame {first + t}); was that frame ever written?")
-    return missing

@@ -60,7 +60,7 @@ def foreign(path: Path) -> bool:
         with open_hdf5(first) as f:
             return OURS not in f and "dimensions" not in f
     except ValueError:
-        return False
+        return first.suffix not in (*SUFFIXES, PART)
 
 
 def _of_others(path: Path, split: str | None) -> xr.Dataset:

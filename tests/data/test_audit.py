@@ -74,6 +74,17 @@ def test_flat_and_unfinite_frames_and_falling_times_are_named() -> None:
         audit_part(d, "here")
 
 
+def test_a_flow_from_rest_is_a_note_and_a_tail_that_nobody_wrote_an_error() -> None:
+    d = dataset(DOMAINS["plane"]())
+    for name in d.data_vars:
+        d[name].values[0, :2] = 7.0
+    assert "2 frames are constant over all space, before any that varies" in audit_part(d, "here").notes()
+    for name in d.data_vars:
+        d[name].values[0, 4:] = 0.0
+    with pytest.raises(ValueError, match=r"here: trajectory 0 is constant over all space at time 24 \(frame 4\); was that frame ever"):
+        audit_part(d, "here")
+
+
 def test_declared_gaps_are_notes() -> None:
     d = dataset(DOMAINS["plane"]())
     d["height"].values[0, 2, 1, 1] = np.nan

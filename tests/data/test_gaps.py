@@ -164,3 +164,18 @@ def test_statistics_are_those_of_the_frames_between_the_gaps(make_dataset: Make)
     fitted = Normaliser.fit(Windows(gappy))
     torch.testing.assert_close(fitted.state_mean.flatten().double(), kept.mean((0, 2, 3)), rtol=1e-5, atol=1e-7)
     torch.testing.assert_close(fitted.tendency_std.flatten().double(), steps.std((0, 2, 3), correction=0), rtol=1e-5, atol=0)
+
+
+def test_a_flow_may_begin_at_rest_but_not_end_unwritten(make_dataset: Make) -> None:
+    rest = make_dataset(2)
+    for name in rest.data_vars:
+        rest[name].values[1, :2] = 0.0
+    assert len(Windows(rest, 2, 1)) == 2 * 7
+    for name in rest.data_vars:
+        rest[name].values[1, 5:] = 0.0
+    with pytest.raises(ValueError, match=r"trajectory 1 is constant over all space at time 1.25 \(frame 5\); was that frame ever written"):
+        Windows(rest, 2, 1)
+    for name in rest.data_vars:
+        rest[name].values[1] = 0.0
+    with pytest.raises(ValueError, match=r"trajectory 1 .* \(frame 0\); was that frame ever written"):
+        Windows(rest, 2, 1)
