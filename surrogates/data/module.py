@@ -51,7 +51,8 @@ class DataModule(LightningDataModule):
     stride, strides: frames between those of a window; of several `strides` each row of a training batch draws one, and models are told dt.
     subsample, coarsen: every n-th point, or cells averaged together ({factor: 4, by: means}; `surrogates.data.coarse`).
     crop, augment: what training sees: pieces of the box ({size: [64, 64], halo: 8}), and the symmetries of the equation (all that are
-    declared, or some by name; `surrogates.data.symmetries`). normalise: which statistics, and transforms (`surrogates.scaling`).
+    declared, or some by name; `surrogates.data.symmetries`). flips: of an unknown equation, the scalars that change sign in a reflection.
+    normalise: which statistics, and transforms (`surrogates.scaling`).
     stream, prefetch: read frames where they lie instead of packing them; how many batches are read ahead.
     validation: the number of validation windows. fold: (k, n) trains on the trajectories whose id is k modulo n alone; statistics are still
     those of the whole training split, so that models of different folds share them. max_nodes: on different meshes a batch is one
@@ -76,6 +77,7 @@ class DataModule(LightningDataModule):
         coarsen: Coarse | None = None,
         crop: Crops | None = None,
         augment: bool | list[str] = False,
+        flips: list[str] | None = None,
         normalise: dict[str, Any] | None = None,
         stream: bool = False,
         prefetch: int = 0,
@@ -98,9 +100,14 @@ class DataModule(LightningDataModule):
         self.history, self.bundle, self.batch_size, self.size = history, bundle, batch_size, size
         self.seed, self.stride, self.subsample, self.validation = seed, stride, subsample, validation
         self.strides, self.coarsen = tuple(strides or (1,)), coarsen if coarsen and coarsen.factor > 1 else None
-        self.crop, self.augment, self.stream, self.prefetch = crop, augment, stream, prefetch
+        self.crop, self.augment, self.flips, self.stream, self.prefetch = crop, augment, flips, stream, prefetch
         self.fold, self.max_nodes = fold, max_nodes
         self._scaling = scaling_of(normalise)
+        if self._scaling is not None and self._scaling.regions and (augment or crop is not None):
+            raise ValueError(
+                f"normalise.regions ({self._scaling.regions!r}) belong to places, from which {'augment' if augment else 'crop'} moves the "
+                "fields away; leave one of the two out"
+            )
         self._windows: dict[str, Windows] = {}
         self._whole: dict[str, list[xr.Dataset]] = {}
         self._normaliser: Normaliser | None = None
@@ -162,7 +169,8 @@ class DataModule(LightningDataModule):
         windows, out = self.windows(TRAINING), list[Change]()
         if self.augment:
             values = {n: windows.parameters[:, i].tolist() for i, n in enumerate(windows.parameter_names)}
-            found = chosen(self.augment, windows.equation, values, windows.domain, windows.static_fields, windows.forcing_fields)
+            beside = windows.static_fields, windows.forcing_fields
+            found = chosen(self.augment, windows.equation, values, windows.domain, *beside, fields=windows.fields, flips=self.flips)
             out.append(Augment(found, windows.fields, windows.static_fields))
         if self.crop is not None:
             check(self.crop, windows.domain)
@@ -257,6 +265,7 @@ class DataModule(LightningDataModule):
             "coarsen": self.coarsen and str(self.coarsen),
             "crop": crop,
             "augment": self.augment,
+            "flips": self.flips,
         }
         known |= {"normalise": describe(self._scaling), "max_nodes": self.max_nodes}
         return {k: v for k, v in known.items() if v not in (None, False, [1], [])}

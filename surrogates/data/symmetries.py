@@ -13,6 +13,7 @@ https://arxiv.org/abs/2202.07643.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import gcd
@@ -89,9 +90,13 @@ class Reflect:
 
 @dataclass(frozen=True)
 class Turn:
-    """In the plane of axes 0 and 1 by multiples of `quarters` right angles: 1 on square boxes, 2 on any."""
+    """In the plane of axes 0 and 1 by multiples of `quarters` right angles: 1 on square boxes, 2 on any.
+
+    `odd` are numbers of waves along axis 1, sines that begin at coordinate 0, which a half turn about a point must leave odd.
+    """
 
     quarters: int = 1
+    odd: tuple[int, ...] = ()
 
     def draw(self, grid: Grid, generator: torch.Generator) -> int:
         return self.quarters * int(torch.randint(4 // self.quarters, (), generator=generator))
@@ -185,23 +190,36 @@ def _kolmogorov(values: Mapping[str, Sequence[float]]) -> dict[str, Symmetry]:
         return {"translate": Translate(), "reflect": Reflect(0), "turn": Turn()}
     waves = {round(w) for w in values.get("wavenumber", (4,))}
     if len(waves) > 1:
-        return {"translate": Translate((0,)), "turn": Turn(2)}
+        return {"translate": Translate((0,)), "turn": Turn(2, tuple(sorted(waves)))}
     k = waves.pop()
-    return {"translate": Translate((0, 1), (0, k)), "turn": Turn(2), "reflect": Reflect(0, shift=(1, k))}
+    return {"translate": Translate((0, 1), (0, k)), "turn": Turn(2, (k,)), "reflect": Reflect(0, shift=(1, k))}
 
 
-GENERAL: dict[str, Callable[[Grid], list[Symmetry]]] = {
-    "translate": lambda grid: [Translate()],
-    "reflect": lambda grid: [Reflect(a) for a in range(grid.dim)] if isinstance(grid, Box) else [Reflect(0)],
-    "turn": lambda grid: [Turn()],
+GENERAL: dict[str, Callable[[Grid, tuple[str, ...]], list[Symmetry]]] = {
+    "translate": lambda grid, flips: [Translate()],
+    "reflect": lambda grid, flips: [Reflect(a, flips) for a in range(grid.dim if isinstance(grid, Box) else 1)],
+    "turn": lambda grid, flips: [Turn()],
 }
-"""What may be claimed by name for data whose equation is not known here."""
+"""What may be claimed by name for data whose equation is not known here; `flips` are the scalars that change sign in a reflection."""
+PSEUDO = re.compile(r"(.*_)?(vorticity|stream_?function|helicity|coriolis|psi|zeta|omega|curl)(_.*)?")
+COMPONENT = re.compile(r"[uvw]|[vum]_?[xyz]|.*_[xyz]")
 
 
 def chosen(
-    wanted: bool | Sequence[str], equation: str, parameters: Mapping[str, Sequence[float]], grid: object, static: object, forcing: object
+    wanted: bool | Sequence[str],
+    equation: str,
+    parameters: Mapping[str, Sequence[float]],
+    grid: object,
+    static: Fields | None,
+    forcing: Fields | None,
+    *,
+    fields: Fields | None = None,
+    flips: Sequence[str] | None = None,
 ) -> tuple[Symmetry, ...]:
-    """The symmetries to train with: all of the equation (True), or those named. Raises ValueError where they are not those of the data."""
+    """The symmetries to train with: all of the equation (True), or those named. Raises ValueError where they are not those of the data.
+
+    `flips`, of data whose equation is not known: the scalars of `fields` and `static` that change sign in a reflection.
+    """
     if not isinstance(grid, Box | Sphere):
         raise ValueError(f"augment works on a Box or a Sphere, whose symmetries are known, not on a {type(grid).__name__}; leave it out")
     if forcing is not None:
@@ -211,7 +229,11 @@ def chosen(
         if wanted is True:
             which = f"the symmetries of {equation!r} are not known" if equation else "the data do not say which equation they solve"
             raise ValueError(f"{which}; name those that hold, such as augment: [translate], out of {list(GENERAL)}")
-        known = {name: make(grid) for name, make in GENERAL.items()}
+        scalars = [f.name for kind in (fields, static) for f in kind or () if not f.components]
+        check_scalars(scalars, () if wanted is False else wanted, grid.dim, flips)
+        known = {name: make(grid, tuple(flips or ())) for name, make in GENERAL.items()}
+    elif flips is not None:
+        raise ValueError(f"flips says which scalars of an unknown equation change sign, and those of {equation} are known; leave it out")
     names = list(known) if wanted is True else list(wanted or ())
     for name in names:
         if name not in known:
@@ -222,6 +244,25 @@ def chosen(
     for g in out:
         check(g, grid)
     return out
+
+
+def check_scalars(scalars: Sequence[str], wanted: Sequence[str], dim: int, flips: Sequence[str] | None) -> None:
+    """Raise ValueError for scalars whose names say that they may turn or change sign, where nobody says whether they do."""
+    for name in flips or ():
+        if name not in scalars:
+            raise ValueError(f"flips names {name!r}, which is no scalar field of the data; they have {list(scalars)}{nearest(name, scalars)}")
+    if flips is not None:
+        return
+    parts = [name for name in scalars if COMPONENT.fullmatch(name.lower())]
+    if parts and {"reflect", "turn"} & set(wanted):
+        vector = f"declare the vector, such as fields: {{velocity: {parts}}} in source.yaml, or " if dim > 1 else ""
+        raise ValueError(
+            f"{parts} are scalars in these data, and their names are those of components, which reflections and turns change; {vector}say "
+            f"`flips: {parts if dim == 1 else []}`, the scalars that change sign in a reflection"
+        )
+    pseudo = [name for name in scalars if PSEUDO.fullmatch(name.lower())]
+    if pseudo and "reflect" in wanted:
+        raise ValueError(f"{pseudo} may change sign in a reflection; say which scalars do: `flips: {pseudo}`, or `flips: []` for none")
 
 
 def fits(g: Symmetry, grid: Grid) -> bool:
@@ -241,6 +282,13 @@ def check(g: Symmetry, grid: Grid) -> None:
         )
         if not square or (isinstance(grid, Box) and any(grid.edges)):
             raise ValueError(f"quarter turns need a square box with equal cells and the same kind of ends on all sides, not {grid}")
+    for waves in g.odd if isinstance(g, Turn) and isinstance(grid, Box) else ():
+        half = 2 * waves * grid.lower[1] / grid.lengths[1]
+        if abs(half - round(half)) > 1e-6:
+            raise ValueError(
+                f"a half turn about a point at {grid.lower[1]:g} does not map a forcing of {waves} waves that begin at 0 to itself (averages "
+                "of cells lie between the points of the fine grid); leave `turn` out, or coarsen by: spectral"
+            )
     if isinstance(g, Reflect) and isinstance(grid, Box) and (e := grid.edges[g.axis]) is not None:
         widths = grid.widths(g.axis)
         if not torch.allclose(widths, widths.flip(0)):

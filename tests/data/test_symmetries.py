@@ -11,6 +11,7 @@ import xarray as xr
 
 from surrogates import pde
 from surrogates.contracts import Conditions
+from surrogates.data.coarse import Coarse
 from surrogates.data.module import DataModule
 from surrogates.data.symmetries import Augment, Galilean, Reflect, Symmetry, Translate, Turn, chosen, declared, quarter, signs
 from surrogates.data.windows import Batch
@@ -132,6 +133,40 @@ def test_training_asks_for_what_the_equation_has(dataset: xr.Dataset) -> None:
         DataModule({"train": dataset}, augment=["turn"]).changes()
     with pytest.raises(ValueError, match="leave it out"):
         chosen(True, "burgers", {}, Masked(LINE, torch.ones(32, dtype=torch.bool)), None, None)
+
+
+def test_a_half_turn_is_none_of_averages_between_the_points() -> None:
+    """Four waves, averaged by four: the forcing on the coarse points, turned about the first of them, is another one."""
+    box = Box.periodic((64, 64), 2 * pi)
+    for coarse in (Coarse(4).domain(box), Coarse(4, "spectral").domain(box), box):
+        assert isinstance(coarse, Box)
+        push = torch.stack([torch.sin(4 * coarse.grid()[1]), torch.zeros(coarse.shape, dtype=torch.float64)])[None]
+        turned = Turn(2).act(2, push, Fields.of(Field("velocity", components=("x", "y"))), coarse, torch.zeros(1))
+        kept = {type(g) for g in chosen(True, "kolmogorov2d", {"wavenumber": [4.0]}, coarse, None, None)}
+        assert (Turn in kept) == torch.allclose(turned, push, atol=1e-10) and {Translate, Reflect} <= kept
+    with pytest.raises(ValueError, match="half turn about a point at 0.147262 does not map a forcing of 4 waves"):
+        chosen(["turn"], "kolmogorov2d", {"wavenumber": [4.0]}, Coarse(4).domain(box), None, None)
+
+
+def test_scalars_that_may_change_sign_are_asked_about() -> None:
+    curl, parts = Fields.of(Field("vorticity"), Field("T")), Fields.of(Field("u"), Field("v"), Field("p"))
+    with pytest.raises(ValueError, match=r"\['vorticity'\] may change sign in a reflection; say .* `flips: \['vorticity'\]`"):
+        chosen(["reflect"], "", {}, PLANE, None, None, fields=curl)
+    with pytest.raises(ValueError, match=r"\['u', 'v'\] are scalars .* fields: \{velocity: \['u', 'v'\]\}"):
+        chosen(["turn"], "", {}, PLANE, None, None, fields=parts)
+    with pytest.raises(ValueError, match="flips names 'vortcity', .* did you mean 'vorticity'"):
+        chosen(["reflect"], "", {}, PLANE, None, None, fields=curl, flips=["vortcity"])
+    for g in chosen(["reflect"], "", {}, PLANE, None, None, fields=curl, flips=["vorticity"]):
+        u = torch.ones(1, 2, 24, 24)
+        assert g.act(True, u, curl, PLANE, torch.zeros(1))[0, :, 0, 0].tolist() == [-1, 1]
+    assert chosen(["translate", "turn"], "", {}, PLANE, None, None, fields=curl) == (Translate(), Turn())
+    with pytest.raises(ValueError, match="those of burgers are known"):
+        chosen(["reflect"], "burgers", {}, LINE, None, None, fields=Fields.of(Field("u")), flips=["u"])
+
+
+def test_regions_do_not_move(dataset: xr.Dataset) -> None:
+    with pytest.raises(ValueError, match="belong to places, from which augment moves"):
+        DataModule({"train": dataset}, augment=["translate"], normalise={"regions": "land"})
 
 
 def test_a_moving_frame_is_a_solution_too() -> None:
