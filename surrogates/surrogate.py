@@ -195,14 +195,14 @@ class Surrogate(nn.Module):
         `guess` stands in for the operator, so that a refiner learns from residuals its own guess was not fitted to. `last` is the frame at
         the conditions' time, from which the budgets of soft laws count: the newest of `past`, unless a solver has gone ahead of it.
         """
-        truth = self.target.encode(future, past[:, -1], self.normaliser)
+        truth = self._encode(future, past[:, -1], conditions)
         last = past[:, -1] if last is None else last
         if self.refiner is None or self.joint:
             context, embedding, first = self.prepare(past, conditions)
             assert first is not None
             if self.head is not None:  # what it made, in the units of the truth
-                first = self.target.encode(self.decode(first, past, conditions), past[:, -1], self.normaliser)
-            own = member_loss((first - truth).square(), conditions.domain)
+                first = self._encode(self.decode(first, past, conditions), past[:, -1], conditions)
+            own = member_loss(dried(first - truth, conditions.domain).square(), conditions.domain)
             if self.refiner is None:
                 return own + self._penalty(first, past, last, conditions) if self.soft else own
             if self.training and isinstance(self.refiner, Flow):
@@ -315,9 +315,13 @@ class Surrogate(nn.Module):
         def correct(generated: Tensor) -> Tensor:
             future = self.decode(generated, last[:, None], conditions)
             future, _ = self._constrain(future, last[:, None], state, conditions)
-            return self.target.encode(future, last, self.normaliser)
+            return self._encode(future, last, conditions)
 
         return correct
+
+    def _encode(self, future: Tensor, last: Tensor, conditions: Conditions) -> Float[Tensor, "B TC *X"]:
+        """What the target makes of frames, zero in dry cells, of which a transform may make anything."""
+        return dried(self.target.encode(future, last, self.normaliser), conditions.domain)
 
     def _check(self, conditions: Conditions) -> None:
         if not alike(conditions.domain, self.domain):

@@ -6,7 +6,8 @@
     Asinh          z = asinh(u/scale)                      any u            linear below `scale`, logarithmic above
 
 ln(1 + u/eps) is ln(eps + u) less a constant, written so that neither way loses digits of a small u. What a network makes may lie where
-the inverse has no value: BoxCox gives -shift there. Source: Box and Cox, An analysis of transformations, J. R. Stat. Soc. B 26 (1964) 211.
+the inverse has no value: BoxCox gives -shift there. Powers have no finite slope where their base is 0, and none is passed on from there:
+networks learn from the other points. Source: Box and Cox, An analysis of transformations, J. R. Stat. Soc. B 26 (1964) 211.
 """
 
 from __future__ import annotations
@@ -73,12 +74,17 @@ class BoxCox:
 
     def __call__(self, u: Tensor) -> Tensor:
         x = u + self.shift
-        return torch.log(x) if self.power == 0 else (x**self.power - 1) / self.power
+        if self.power == 1:
+            return x - 1
+        off, inside = torch.where(x > 0, 0.0, x), torch.where(x > 0, x, 1.0)  # apart: what is not taken has no slope that counts
+        taken, left = (torch.log(v) if self.power == 0 else (v**self.power - 1) / self.power for v in (inside, off.detach()))
+        return torch.where(x > 0, taken, left)
 
     def inverse(self, z: Tensor) -> Tensor:
         if self.power == 0:
             return z.exp() - self.shift
-        return (self.power * z + 1).clamp_min(0) ** (1 / self.power) - self.shift
+        x = self.power * z + 1
+        return torch.where(x > 0, torch.where(x > 0, x, 1.0) ** (1 / self.power), 0.0) - self.shift
 
 
 @recorded
@@ -97,10 +103,10 @@ class SignedPower:
         return -float("inf")
 
     def __call__(self, u: Tensor) -> Tensor:
-        return u.sign() * (u / self.scale).abs() ** self.power
+        return _power(u / self.scale, self.power)
 
     def inverse(self, z: Tensor) -> Tensor:
-        return self.scale * z.sign() * z.abs() ** (1 / self.power)
+        return self.scale * _power(z, 1 / self.power)
 
 
 @recorded
@@ -144,6 +150,13 @@ def transform_of(entry: Any, key: str) -> Transform:
     except (TypeError, ValueError) as error:
         raise ValueError(f"{key}: {error}") from error
     return made
+
+
+def _power(x: Tensor, p: float) -> Tensor:
+    """sign(x) |x|^p, without a slope at 0 but for p = 1."""
+    if p == 1:
+        return x
+    return torch.where(x == 0, 0.0, x.sign() * torch.where(x == 0, 1.0, x.abs()) ** p)
 
 
 def _positive(**values: float) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -44,8 +45,6 @@ def module(land: float) -> DataModule:
 
 def training(land: float, operator: type) -> Training:
     made = {"width": 6, "modes": (4, 3), "layers": 1} if operator is FNO else {"width": 8, "dim": 2, "multipliers": (1, 2), "blocks": 1}
-    from functools import partial
-
     return Training(module(land), partial(operator, **made), optimiser=Optimiser(warmup=1), rollouts=Rollouts(1, leads=(2,)))
 
 
@@ -92,6 +91,20 @@ def test_what_a_network_makes_on_land_is_not_its_loss() -> None:
     state = surrogate.begin(batch.past, batch.conditions)
     future, _ = surrogate(state, batch.conditions)
     assert bool((future[..., ~WET] == 0).all())
+
+
+@pytest.mark.parametrize("power", [0.0, 0.5])
+def test_transforms_of_land_have_no_say(power: float) -> None:
+    """ln 0 and the slope of a root at 0, which dry cells hold, reach neither losses nor gradients."""
+    data = DataModule(
+        {"train": sea(math.nan), "valid": sea(math.nan, 2)},
+        batch_size=4,
+        normalise={"transforms": {"level": {"class": "BoxCox", "power": power}, "current": "SignedPower"}},
+    )
+    made = Training(data, partial(UNet, width=8, dim=2, multipliers=(1, 2), blocks=1), optimiser=Optimiser(warmup=1))
+    loss = made.loss(next(iter(data.train_dataloader())), 0)
+    loss.backward()
+    assert loss.isfinite() and all(p.grad is not None and p.grad.isfinite().all() for p in made.surrogate.parameters())
 
 
 def write(folder: Path) -> Path:
