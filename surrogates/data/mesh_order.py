@@ -2,11 +2,13 @@
 
 The stream of windows is one permutation an epoch, each keyed by (seed, epoch). Batch k begins where batch k - 1 ended and takes windows
 until there are `batch_size` of them, or until the next would bring more than `max_nodes` nodes. Where batches begin follows from the sizes
-and the seed alone, so the batch of a step is again a pure function of (seed, step); a run that is resumed finds its place by counting.
+and the seed alone, so the batch of a step is again a pure function of (seed, step); a run that is resumed finds its place by counting, an
+epoch at a time: how far a batch would reach from every place of the epoch at once, then from one batch's end to the next.
 """
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,6 +18,9 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from surrogates.data.order import permutation
+
+_counting = threading.Lock()
+"""Batches are read ahead by several threads, and one of them counts."""
 
 
 @dataclass(frozen=True)
@@ -41,15 +46,25 @@ class NodeOrder:
 
     def __call__(self, step: int) -> Int64[Tensor, " B"]:
         """Indices of batch `step`; a batch that crosses an epoch's end goes on in the next permutation."""
-        while len(self._starts) < step + 2:
-            first = self._starts[-1]
-            ahead = self.nodes[self._stream(first, self.batch_size).numpy()]
-            self._starts.append(first + max(1, int(np.searchsorted(np.cumsum(ahead), self.max_nodes, side="right"))))
+        with _counting:
+            while len(self._starts) < step + 2:
+                self._count()
         return self._stream(self._starts[step], self._starts[step + 1] - self._starts[step])
+
+    def _count(self) -> None:
+        """Where batches begin, up to the first of the next epoch."""
+        epoch, place = divmod(self._starts[-1], self.count)
+        ahead = self.nodes[self._stream(epoch * self.count, self.count + self.batch_size).numpy()]
+        before = np.concatenate([[0], np.cumsum(ahead)])
+        reach = np.searchsorted(before, before[: self.count] + self.max_nodes, side="right") - 1
+        ends = np.minimum(reach, np.arange(self.count) + self.batch_size).tolist()
+        while place < self.count:
+            place = ends[place]
+            self._starts.append(epoch * self.count + place)
 
     def _stream(self, first: int, need: int) -> Int64[Tensor, " B"]:
         parts = []
-        while need:
+        while need > 0:
             epoch, offset = divmod(first, self.count)
             part = permutation(self.count, self.seed, epoch)[offset : offset + need]
             parts.append(part)

@@ -5,12 +5,13 @@
 
 so B = 1 and G = `domain.members`, as everything that works on meshes has it. Which windows exist, in which order they come, gaps, lengths
 and the packed, memory-mapped cache are those of `windows`. Meshes are made and checked once, and joining those that are checked is a
-matter of copying; batches that come again (validation, data of few meshes) are kept. Memory goes with nodes rather than with members, so
-a batch can be limited in both.
+matter of copying; the joined meshes last asked for are kept up to `KEPT` bytes, for batches that come again (validation, data of few
+meshes). Memory goes with nodes rather than with members, so a batch can be limited in both.
 """
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -35,8 +36,10 @@ from surrogates.data.windows import Batch, Windows
 from surrogates.domains import Mesh
 from surrogates.interchange import FORCINGS, STATIC, declared, domain_of, static_of, trajectories_of
 
-JOINED = 64
-"""Batches of meshes that are kept."""
+KEPT = 1 << 28
+"""Bytes of joined meshes that are kept."""
+_keeping = threading.Lock()
+"""Batches are read ahead by several threads."""
 
 
 class MeshWindows(Windows):
@@ -92,11 +95,10 @@ class MeshWindows(Windows):
 
     def _frames_of(self, rows: npt.NDArray[np.int64], starts: npt.NDArray[np.int64], strides: npt.NDArray[np.int64]) -> Tensor:
         """(1, H + T, C, node): each member's frames copied to where its nodes are."""
-        length, nodes = self.history + self.bundle, self.nodes[rows]
-        out = np.empty((1, length, self.fields.count, int(nodes.sum())), np.float32)
+        nodes = self.nodes[rows]
+        out = np.empty((1, self.history + self.bundle, self.fields.count, int(nodes.sum())), np.float32)
         ends = np.cumsum(nodes)
-        for n, t, s, a, b in zip(rows, starts, strides * self.stride, ends - nodes, ends, strict=True):
-            out[0, :, :, a:b] = self._frames[n][t : t + (length - 1) * s + 1 : s]
+        self.read_into([out[0, ..., a:b] for a, b in zip(ends - nodes, ends, strict=True)], rows.tolist(), starts.tolist(), strides.tolist())
         return torch.from_numpy(out)
 
     def _conditions(self, rows: npt.NDArray[np.int64], starts: npt.NDArray[np.int64], strides: npt.NDArray[np.int64]) -> Conditions:
@@ -107,12 +109,18 @@ class MeshWindows(Windows):
     def joined(self, rows: npt.NDArray[np.int64]) -> Mesh:
         """The mesh of trajectories side by side; the same object where it was asked for not long ago."""
         key = tuple(self.part_of[rows].tolist())
-        if key not in self._joined:
-            self._joined[key] = Mesh.batch([self.meshes[p] for p in key])
-            while len(self._joined) > JOINED:
-                self._joined.popitem(last=False)
-        self._joined.move_to_end(key)
-        return self._joined[key]
+        if len(key) == 1:
+            return self.meshes[key[0]]
+        with _keeping:
+            known = self._joined.get(key)
+        made = Mesh.batch([self.meshes[p] for p in key]) if known is None else known
+        with _keeping:
+            kept = self._joined.setdefault(key, made)
+            self._joined.move_to_end(key)
+            total = sum(map(_bytes, self._joined.values()))
+            while total > KEPT:
+                total -= _bytes(self._joined.popitem(last=False)[1])
+        return kept
 
     def _forcing(self, rows: npt.NDArray[np.int64]) -> SideBySide | None:
         if not self._series:
@@ -164,6 +172,11 @@ class MeshWindows(Windows):
         for static in self._statics:
             digest.update(static.contiguous().numpy().tobytes())
         return digest.hexdigest()
+
+
+def _bytes(mesh: Mesh) -> int:
+    held = (mesh.points, mesh.edges, mesh.measure, mesh.markers, mesh.member, mesh.cells)
+    return sum(x.nbytes for x in held if x is not None)
 
 
 class SideBySide:

@@ -105,15 +105,15 @@ class Row:
         return f"{self.stored.fields} {self.row} {self.shape} {array.encoding.get('source', '')} {array[TIME].values.tolist()}"
 
 
-def gather(rows: Sequence[Any], slices: Sequence[slice], out: npt.NDArray[np.float32]) -> None:
-    """out[b] = rows[b][slices[b]]: copies of memory one after the other, pieces of a slow store at once."""
+def gather(rows: Sequence[Any], slices: Sequence[slice], out: Sequence[npt.NDArray[np.float32]] | npt.NDArray[np.float32]) -> None:
+    """rows[b][slices[b]] into out[b]: copies of memory one after the other, pieces of a slow store at once."""
     if not any(isinstance(row, Row) for row in rows):
         for b, (row, frames) in enumerate(zip(rows, slices, strict=True)):
-            out[b] = row[frames]
+            out[b][...] = row[frames]
         return
     with ThreadPoolExecutor(len(rows), "gather") as pool:
         for b, values in enumerate(pool.map(lambda row, frames: row[frames], rows, slices)):
-            out[b] = values
+            out[b][...] = values
 
 
 def channels(fields: Fields) -> Iterator[tuple[str, int | None]]:

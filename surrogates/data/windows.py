@@ -12,6 +12,7 @@ the network, which is told dt (`surrogates.surrogate.TIME_STEP`).
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -28,15 +29,15 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from surrogates.contracts import Conditions
-from surrogates.data.cache import Change, cache_home, check_dims, key_of, pack, packed
+from surrogates.data.cache import Change, cache_home, check_dims, key_of, owner, pack, packed
 from surrogates.data.files import SPLIT, locate
 from surrogates.data.mesh_order import NodeOrder
 from surrogates.data.order import Order
 from surrogates.data.parts import Source, parts_of
 from surrogates.data.series import Series
-from surrogates.data.starts import Flags, Runs, allowed, goes_on, stretches
+from surrogates.data.starts import Flags, Runs, allowed, stretches
 from surrogates.data.stream import Stored, gather
-from surrogates.data.thin import thin
+from surrogates.data.thin import Thin, follows, thin
 from surrogates.data.together import Together
 from surrogates.domains.layout import AnyDomain
 from surrogates.fields import Fields
@@ -53,6 +54,8 @@ from surrogates.interchange import (
     trajectories_of,
 )
 
+Frames = npt.NDArray[np.float32]
+SAMPLED = 64  # frames of streamed data that their checksum looks at
 LONGEST = 1 << 28  # bytes of a stretch of frames that statistics see at once
 
 
@@ -111,9 +114,14 @@ class Windows:
         self.history, self.bundle, self.stride, self.strides = history, bundle, stride, tuple(sorted(strides))
         self._home: tuple[Path, str] | None = None
         self._check_length(parts)
-        if subsample > 1:
+        if subsample > 1 and change is not None:
+            raise ValueError("subsample and change both make the grid coarser; give one of them")
+        if subsample > 1 and stream:
             parts = [thin(p, subsample) for p in parts]
-        in_memory = subsample > 1 or not isinstance(source, str | Path) or not split
+        elif subsample > 1:
+            change = Thin(subsample)
+        self._of_files = isinstance(source, str | Path)
+        in_memory = not isinstance(source, str | Path) or not split
         read: list[tuple[Any, Flags]]
         if stream:
             read = [streamed(p, change) for p in parts]
@@ -125,7 +133,7 @@ class Windows:
     def _packed(self, parts: list[xr.Dataset], source: Any, split: str, size: str | None, change: Change | None) -> list[Any]:
         folder, ending = locate(source, size), "" if change is None else f"-{change}"
         key = key_of(parts[0], folder, split)
-        self._home = (cache_home(folder), f"{split}-{key}{ending}")
+        self._home = (cache_home(folder), f"{owner(folder, split)}{key}{ending}")
         suffixes = [f"{ending}-{n}" if n else ending for n in range(len(parts))]
         return [packed(p, folder, split, s, change, key) for p, s in zip(parts, suffixes, strict=True)]
 
@@ -173,7 +181,7 @@ class Windows:
         self._frames, self._times, self._present, self._onward = [], [], [], []
         for (values, missing), p in zip(read, parts, strict=True):
             time = times_of(p) if TIME in p.coords else np.arange(values.shape[1]) * step
-            onward = goes_on(time, step)
+            onward = follows(p)
             plain = (
                 values if isinstance(values, Stored) else np.asarray(values)
             )  # without numpy's class for memory maps, whose slices cost ten times as much
@@ -187,6 +195,13 @@ class Windows:
             raise ValueError(
                 f"no {(count - 1) * strides[-1] + 1} successive frames lie between the gaps of the split {self.split!r}; "
                 "shorten the history, the bundle or the stride"
+            )
+        whole = sum(max(0, len(p) - (count - 1) * strides[-1]) for p in self._present)
+        if len(self.runs) < whole / 2:
+            warnings.warn(
+                f"gaps leave {len(self.runs)} of {whole} windows of the split {self.split!r}: frames are missing, or do not lie dt = {step:g} "
+                "apart; correct dt, or resample the data, where that is not so",
+                stacklevel=3,
             )
 
     # -- reading -----------------------------------------------------------------------------------------------
@@ -210,18 +225,23 @@ class Windows:
 
     def read(self, rows: Sequence[int], starts: Sequence[int], strides: Sequence[int] | None = None) -> Float[Tensor, "B HT C *X"]:
         """Frames start, start + stride, ... of the trajectories `rows`, copied."""
-        length = self.history + self.bundle
-        out = np.empty((len(rows), length, *self._frames[0].shape[1:]), np.float32)
-        steps = [s * self.stride for s in strides or (self.strides[0],) * len(rows)]
-        slices = [slice(t, t + (length - 1) * s + 1, s) for t, s in zip(starts, steps, strict=True)]
-        gather([self._frames[n] for n in rows], slices, out)
-        if self.stream and not np.isfinite(out).all():
-            b = int(np.argwhere(~np.isfinite(out))[0, 0])
-            raise ValueError(
-                f"frames {slices[b].start} to {slices[b].stop - 1} of trajectory {self._ids[rows[b]]} hold values that are not finite; "
-                'mark missing frames by a coordinate "missing" on time, or pack the data (stream: false), which finds them'
-            )
+        out = np.empty((len(rows), self.history + self.bundle, *self._frames[0].shape[1:]), np.float32)
+        self.read_into(out, rows, starts, strides or (self.strides[0],) * len(rows))
         return torch.from_numpy(out)
+
+    def read_into(self, out: Sequence[Frames] | Frames, rows: Sequence[int], starts: Sequence[int], strides: Sequence[int]) -> None:
+        """The same, each (H + T, C, *X) into an array of its own. Raises ValueError for streamed values that are not finite."""
+        span = self.history + self.bundle - 1
+        slices = [slice(t, t + span * s * self.stride + 1, s * self.stride) for t, s in zip(starts, strides, strict=True)]
+        gather([self._frames[n] for n in rows], slices, out)
+        if not self.stream:
+            return
+        for values, row, frames in zip(out, rows, slices, strict=True):
+            if not np.isfinite(values).all():
+                raise ValueError(
+                    f"frames {frames.start} to {frames.stop - 1} of trajectory {self._ids[row]} hold values that are not finite; "
+                    'mark missing frames by a coordinate "missing" on time, or pack the data (stream: false), which finds them'
+                )
 
     def _conditions(self, rows: npt.NDArray[np.int64], starts: npt.NDArray[np.int64], strides: npt.NDArray[np.int64]) -> Conditions:
         """Domain, time of the last past frame, dt, parameters, and what is known beside the state, of windows."""
@@ -279,12 +299,18 @@ class Windows:
 
     @cached_property
     def checksum(self) -> str:
-        """That of the files, or for Datasets in memory SHA-256 of the packed values."""
-        if self._home is not None and self._declared:
+        """That of the files where they have one, else SHA-256 of the packed values; of streamed ones, of what tells them apart and of frames
+        spread evenly over them."""
+        if self._of_files and self._declared:
             return self._declared
         digest = sha256()
         for values in self._frames:
-            digest.update(np.ascontiguousarray(values).data if isinstance(values, np.ndarray) else str(values.about).encode())
+            if isinstance(values, np.ndarray):
+                digest.update(np.ascontiguousarray(values).data)
+                continue
+            digest.update(str(values.about).encode())
+            for t in np.unique(np.linspace(0, len(values) - 1, max(1, SAMPLED // len(self._frames)), dtype=np.int64)).tolist():
+                digest.update(values[slice(t, t + 1)].data)
         if self.static is not None:
             digest.update(self.static.numpy().tobytes())
         for frame in self.forcings():

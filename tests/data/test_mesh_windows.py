@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
 
@@ -104,6 +107,25 @@ def test_batches_keep_to_the_nodes_and_to_the_order() -> None:
     assert torch.equal(NodeOrder(nodes, 4, 60, 1)(25), batches[25]), "the batch of a step does not depend on the steps before"
 
 
+def test_threads_that_read_ahead_agree_where_batches_begin() -> None:
+    nodes = np.random.default_rng(0).integers(5, 40, 30)
+    alone, shared = NodeOrder(nodes, 4, 60, 1), NodeOrder(nodes, 4, 60, 1)
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            batches = list(pool.map(shared, range(400)))
+    finally:
+        sys.setswitchinterval(interval)
+    assert all(torch.equal(b, alone(step)) for step, b in enumerate(batches))
+
+
+def test_a_run_resumed_late_finds_its_place_soon() -> None:
+    begun = time.process_time()
+    NodeOrder(np.random.default_rng(0).integers(5, 40, 5000), 4, 60, 1)(500_000)
+    assert time.process_time() - begun < 5.0
+
+
 def test_a_mesh_that_no_batch_can_hold_is_named() -> None:
     with pytest.raises(ValueError, match="trajectory 7 has 25 nodes but max_nodes is 20"):
         MeshWindows(parts(), split="train", max_nodes=20)
@@ -122,7 +144,29 @@ def test_validation_keeps_to_the_nodes_too() -> None:
 def test_meshes_are_joined_once() -> None:
     windows = MeshWindows(parts(), split="train")
     assert windows.batch([0, 9]).conditions.domain is windows.batch([1, 10]).conditions.domain
-    assert windows.meshes[0] is windows.batch([0]).conditions.domain or same(windows.meshes[0], windows.batch([0]).conditions.domain)
+    assert windows.meshes[0] is windows.batch([0]).conditions.domain
+
+
+def test_joined_meshes_are_kept_up_to_a_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("surrogates.data.mesh_windows.KEPT", 10_000)
+    windows = MeshWindows(parts(), split="train")
+    for rows in ([0, 2], [0, 3], [2, 3], [3, 3], [0, 2, 3]):
+        windows.joined(np.array(rows))
+        assert sum(map(held, windows._joined.values())) <= 10_000
+    assert windows._joined
+
+
+def held(mesh: Mesh) -> int:
+    return sum(x.nbytes for x in (mesh.points, mesh.edges, mesh.measure, mesh.markers, mesh.member, mesh.cells))
+
+
+def test_a_value_that_is_not_finite_is_named_in_a_stream_too() -> None:
+    given = parts()
+    given[2]["pressure"][0, 3, 4] = np.nan
+    windows = MeshWindows(given, 2, 1, stream=True, split="train")
+    windows.batch([0, 8])
+    with pytest.raises(ValueError, match=r'frames 1 to 3 of trajectory 7 .* coordinate "missing"'):
+        windows.batch([0, 9])
 
 
 def test_the_same_mesh_for_all_needs_no_joining() -> None:
