@@ -98,7 +98,9 @@ class MeshWindows(Windows):
         nodes = self.nodes[rows]
         out = np.empty((1, self.history + self.bundle, self.fields.count, int(nodes.sum())), np.float32)
         ends = np.cumsum(nodes)
-        self.read_into([out[0, ..., a:b] for a, b in zip(ends - nodes, ends, strict=True)], rows.tolist(), starts.tolist(), strides.tolist())
+        self.read_into(
+            [out[0, ..., a:b] for a, b in zip(ends - nodes, ends, strict=True)], rows.tolist(), starts.tolist(), strides.tolist()
+        )
         return torch.from_numpy(out)
 
     def _conditions(self, rows: npt.NDArray[np.int64], starts: npt.NDArray[np.int64], strides: npt.NDArray[np.int64]) -> Conditions:
