@@ -9,8 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import product
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from torch import Tensor
 from surrogates.contracts import State
 from surrogates.forecast.journal import RUN, Journal
 from surrogates.forecast.sinks import FAILED_STEP, Values, chunk_rows, rectangles
+from surrogates.forecast.zarr_chunks import Packed, Plain
 from surrogates.interchange import MEMBER, TIME
 
 CHUNK_BYTES = 4 << 20
@@ -46,9 +46,7 @@ class ZarrSink:
             if self.path.exists() and (self.path.is_file() or any(self.path.iterdir())):
                 raise FileExistsError(f"{self.path} exists and is no forecast of ours; choose another output folder")
             self._create(template, group, compression)
-        with zarr.config.set({"array.write_empty_chunks": True}):  # looking whether a chunk is empty costs a pass over it
-            self._root = zarr.open_group(str(self.path), mode="r+")
-            self._arrays = {str(name): self._root[str(name)] for name in template.data_vars}
+        self._arrays = {str(n): self._array(str(n), v, group, compression) for n, v in template.data_vars.items()}
         self._written: dict[str, int] = {}
 
     def made(self, group: int) -> int:
@@ -80,11 +78,14 @@ class ZarrSink:
         return open_zarr(self.path)
 
     def _set(self, name: str, where: tuple[slice, ...], values: Any) -> None:
-        array: Any = self._arrays[name]
-        for key in _chunks(name, where, array.chunks):
-            (self.path / key).unlink(missing_ok=True)  # else a chunk at the edge is read first, and it may be a torn one
-            self._written[key] = 0
-        array[where] = values
+        self._written.update(dict.fromkeys(self._arrays[name].write(where, values), 0))
+
+    def _array(self, name: str, v: xr.DataArray, group: int, compression: str | None) -> Plain | Packed:
+        settings = self._settings(name, v, group, compression)
+        if settings["compressors"] is None:
+            return Plain(self.path, name, settings["chunks"], np.dtype(settings["dtype"]), settings["fill_value"])
+        with zarr.config.set({"array.write_empty_chunks": True}):  # looking whether a chunk is empty costs a pass over it
+            return Packed(self.path, name, zarr.open_array(str(self.path / name), mode="r+"))
 
     def _create(self, template: xr.Dataset, group: int, compression: str | None) -> None:
         part = self.path.with_name(f"{self.path.name}.part")  # a folder without its run.json would be taken for somebody else's
@@ -97,28 +98,27 @@ class ZarrSink:
             dims, attrs = tuple(map(str, v.dims)), dict(v.attrs)
             root.create_array(str(name), data=values, chunks=values.shape, compressors=None, dimension_names=dims, attributes=attrs)
         for name, v in template.data_vars.items():
-            self._create_array(root, str(name), v, group, compression)
+            dims, attrs = tuple(map(str, v.dims)), dict(v.attrs)
+            root.create_array(str(name), **self._settings(str(name), v, group, compression), dimension_names=dims, attributes=attrs)
         self._journal.begin(part)
         if self.path.exists():
             self.path.rmdir()
         part.rename(self.path)
 
-    def _create_array(self, root: Any, name: str, v: xr.DataArray, group: int, compression: str | None) -> None:
+    def _settings(self, name: str, v: xr.DataArray, group: int, compression: str | None) -> dict[str, Any]:
+        """How a variable is laid out: the same for one run whenever it is asked, so that a run that goes on need not look."""
         lead = 1 if self._members is None else 2
         rest = tuple(min(self._chunk, n) if d == TIME else n for d, n in zip(v.dims[lead:], v.shape[lead:], strict=True))
         size = int(np.prod(rest, dtype=np.int64)) * v.dtype.itemsize
         chunks = (*chunk_rows(group, self._members, max(1, CHUNK_BYTES // max(size, 1))), *rest)
         floating = np.issubdtype(v.dtype, np.floating)
-        root.create_array(
-            name,
-            shape=v.shape,
-            chunks=tuple(min(c, n) for c, n in zip(chunks, v.shape, strict=True)),
-            dtype=v.dtype,
-            fill_value=np.nan if floating else (-1 if name == FAILED_STEP else 0),
-            compressors=_codec(compression) if floating else None,
-            dimension_names=tuple(map(str, v.dims)),
-            attributes=dict(v.attrs),
-        )
+        return {
+            "shape": v.shape,
+            "chunks": tuple(min(c, n) for c, n in zip(chunks, v.shape, strict=True)),
+            "dtype": v.dtype,
+            "fill_value": np.nan if floating else (-1 if name == FAILED_STEP else 0),
+            "compressors": _codec(compression) if floating else None,
+        }
 
 
 def open_zarr(path: Path) -> xr.Dataset:
@@ -135,11 +135,3 @@ def _codec(compression: str | None) -> Any:
 
     made: dict[str, Any] = {"zstd": ZstdCodec, "gzip": GzipCodec, "blosc": BloscCodec}
     return None if compression is None else (made[compression](),)
-
-
-def _chunks(name: str, where: tuple[slice, ...], chunks: tuple[int, ...]) -> Iterator[str]:
-    """The files of the chunks that a region touches; dims after the region are whole."""
-    ranges = [range(w.start // c, -(-w.stop // c)) for w, c in zip(where, chunks, strict=False)]
-    zeros = ("0",) * (len(chunks) - len(where))
-    for index in product(*ranges):
-        yield "/".join((name, "c", *map(str, index), *zeros))
