@@ -17,7 +17,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from surrogates.data.formats import checks
-from surrogates.data.leakage import Place, duplicates, hashes, wet_of
+from surrogates.data.leakage import NOTHING, Place, duplicates, hashes, wet_of
 from surrogates.data.sample import Frame, frames_of, one_member
 from surrogates.data.sound import check_written
 from surrogates.data.source import Piece, Source
@@ -98,7 +98,7 @@ def audit_part(dataset: xr.Dataset, label: str, conserved: Sequence[str] = ()) -
                 if member == 0:
                     out.hashes[row, start : start + len(u)] = own
                 before = own if last is None else np.concatenate([[last], own])
-                out.repeated += int((before[1:] == before[:-1]).sum())
+                out.repeated += int(((before[1:] == before[:-1]) & (before[1:] != NOTHING)).sum())
                 out.missing += int(gone.sum())
                 last = own[-1]
                 if chosen:
@@ -131,7 +131,7 @@ def _missing(u: Frame, wet: NDArray[np.bool_] | None, dataset: xr.Dataset) -> ND
 def _flat(
     u: Frame, gone: NDArray[np.bool_], start: int, times: NDArray[np.float64], label: str, channels: Sequence[str]
 ) -> NDArray[np.bool_]:
-    """Which frames of a block are flat in every channel. Raises ValueError for the first that is not finite; `gone` ones may lack values."""
+    """Which frames of a block are flat in every channel. Raises ValueError for the first not finite; `gone` ones may lack values."""
     flat = u.reshape(*u.shape[:2], -1)
     low, high = flat.min(-1), flat.max(-1)
     wrong = ~np.isfinite(low + high) & ~gone[:, None]

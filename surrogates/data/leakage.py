@@ -2,6 +2,7 @@
 
 A frame is hashed as the bytes of its state channels in float32, dry cells left out, missing values and both zeros alike. Eight bytes of
 BLAKE2b a frame are kept: of a million frames two different ones agree with probability 3e-8, and a suspicion is looked at again in full.
+A frame without any value is no frame of the data, and equals none.
 Source: J.-P. Aumasson et al., BLAKE2, RFC 7693, https://www.rfc-editor.org/rfc/rfc7693.
 """
 
@@ -22,6 +23,8 @@ from surrogates.domains import Masked
 from surrogates.interchange import TIME, TRAJECTORY, domain_of, fields_of
 
 Hashes = NDArray[np.uint64]
+NOTHING = 0
+"""In place of the hash of a frame that is missing as a whole."""
 
 
 @dataclass(frozen=True)
@@ -43,11 +46,12 @@ class Duplicate:
 
 
 def hashes(u: Frame, wet: NDArray[np.bool_] | None = None) -> Hashes:
-    """One a frame (T, C, *X) -> (T,)."""
+    """One a frame (T, C, *X) -> (T,), `NOTHING` where all of it is missing."""
     flat = u.reshape(*u.shape[:2], -1)
     flat = (flat if wet is None else flat[:, :, wet.ravel()]) + np.float32(0)  # -0 + 0 = 0
     flat[np.isnan(flat)] = np.nan
-    return np.array([int.from_bytes(blake2b(np.ascontiguousarray(f).data, digest_size=8).digest(), "little") for f in flat], np.uint64)
+    found = [int.from_bytes(blake2b(np.ascontiguousarray(f).data, digest_size=8).digest(), "little") for f in flat]
+    return np.where(np.isnan(flat).all((1, 2)), np.uint64(NOTHING), np.array(found, np.uint64))
 
 
 def duplicates(found: Mapping[str, Sequence[NDArray[np.uint64]]], parts: Mapping[str, Sequence[xr.Dataset]]) -> list[Duplicate]:
@@ -55,7 +59,7 @@ def duplicates(found: Mapping[str, Sequence[NDArray[np.uint64]]], parts: Mapping
     out = []
     for a, b in combinations(found, 2):
         first, second = (np.concatenate([h.ravel() for h in found[s]]) for s in (a, b))
-        shared = np.isin(second, first)
+        shared = np.isin(second, first) & (second != NOTHING)
         for at in np.flatnonzero(shared):
             here, there = _place(found[a], int(np.flatnonzero(first == second[at])[0])), _place(found[b], int(at))
             if _equal(parts[a][here.part], here, parts[b][there.part], there):

@@ -95,6 +95,15 @@ def test_declared_gaps_are_notes() -> None:
     assert found.notes() == ["1 of 8 frames are missing", "1 steps in time are missing"]
 
 
+def test_frames_that_are_missing_as_a_whole_are_no_leak_and_no_repeat() -> None:
+    domain = DOMAINS["sea"]()
+    train, test = (dataset(domain, seed=s).assign_attrs({GAPS: NAN}) for s in (0, 1))
+    for d in (train, test):
+        for name in d.data_vars:
+            d[name].values[1, 2:4] = np.nan
+    assert said(("train", train), ("test", test)) == [f"{s}: 2 of 10 frames are missing" for s in ("train", "test")]
+
+
 def test_repeats_are_found_across_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     d = dataset(DOMAINS["plane"]())
     for name in d.data_vars:
