@@ -13,7 +13,7 @@ Source of the slope: van Leer, J. Comput. Phys. 23 (1977) 276, https://doi.org/1
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from surrogates.domains import Box
@@ -23,7 +23,7 @@ TRANSMISSIVE, REFLECTING = "transmissive", "reflecting"
 SIDES = (TRANSMISSIVE, REFLECTING)
 
 
-def padded(u: Float[Tensor, "B C *X"], axis: int, depth: int, kind: str, odd: int | None = None) -> Float[Tensor, "B C *Y"]:
+def padded(u: Shaped[Tensor, "B C *X"], axis: int, depth: int, kind: str, odd: int | None = None) -> Shaped[Tensor, "B C *Y"]:
     """With `depth` cells more at both ends of an axis: of the other end where it is periodic, copies of the last cell where it is
     transmissive, mirror images where it reflects, in which channel `odd` has the other sign."""
     dim = 2 + axis

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from surrogates.domains import Box
 from surrogates.pde import gas
-from surrogates.pde.compressible import Compressible
+from surrogates.pde.compressible import Compressible, lost
 from surrogates.pde.riemann2d import Riemann2d
 from surrogates.record import construct, describe
 from tests.laws import step_laws
@@ -200,16 +200,18 @@ def test_a_strong_blast_and_a_vacuum_keep_density_and_pressure(evolve) -> None:
     assert (w[:, [0, 3]] > 0).all() and w[:, 0].min() < 0.1
 
 
-def test_falling_back_is_needed_and_conserves(conditions, monkeypatch) -> None:
-    """A step so bold that cells are lost: only with the faces of first order does it end well."""
-    _, q = tube(20, (1.0, -3.0, 0.05), (1.0, 3.0, 0.05))
-    q = torch.cat([q, q.flip(2) * torch.tensor([1.0, -1, 1, 1]).reshape(1, 4, 1, 1)], 2)
-    ring = Box.periodic((40, 3), (2.0, 3 / 20))
-    step, c = Compressible(max_dt=1.0), conditions(ring, 1, 0.01)
-    p = step.parameters(c)
-    h = 1.6 * step.longest(q, ring, p).reshape(-1, 1, 1, 1)
-    out = step.stage(q, h, ring, p)
-    torch.testing.assert_close(ring.integral(out), ring.integral(q), rtol=1e-13, atol=1e-13)
+def test_falling_back_is_needed_and_conserves(conditions) -> None:
+    """Random states cell by cell, densities over four decades, pressures over eight, up to Mach 3: a plain step loses cells, ours none."""
+    step, box = Compressible(max_dt=1.0), Box.periodic((12, 12), 1.0)
+    r = torch.rand(2, 4, 12, 12, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    rho, p = 10 ** (-4 * r[:, 0]), 10 ** (2 - 8 * r[:, 3])
+    c = (1.4 * p / rho).sqrt()
+    q = gas.conserved(torch.stack([rho, 3 * (2 * r[:, 1] - 1) * c, 3 * (2 * r[:, 2] - 1) * c, p], 1), GAMMA)
+    P = step.parameters(conditions(box, 2, 1.0))
+    h = step.longest(q, box, P).reshape(-1, 1, 1, 1)
+    out = step.stage(q, h, box, P)
+    assert lost(q + h * step.slope(q, box, P), GAMMA).flatten(1).any(1).all() and not lost(out, GAMMA).any()
+    torch.testing.assert_close(box.integral(out), box.integral(q), rtol=1e-13, atol=1e-13)
 
 
 def test_coarse_frames_hold_the_same_mass_and_fine_ones_give_them_back(conditions) -> None:
