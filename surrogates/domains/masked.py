@@ -2,7 +2,8 @@
 
 Fields keep the shape of the grid (`box`: a Box, a Patch of the sphere or a whole Sphere), so that networks see a grid; what they hold in
 dry cells has no meaning, may be anything (missing values of a file are often NaN), and enters no integral: the measure there is zero. A
-coast runs along the faces between wet and dry cells; on a Sphere, coasts lie at the poles too, over which no difference is taken.
+coast runs along the faces between wet and dry cells; on a Sphere, coasts lie at the poles too, over which no difference is taken, and in a
+row on a pole, where east is no direction, the eastward slope is 0.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from torch import Tensor
 
 from surrogates.domains.box import PERIODIC, Box
 from surrogates.domains.kept import kept
-from surrogates.domains.patch import Patch
+from surrogates.domains.patch import Patch, on_pole
 from surrogates.domains.sphere import Sphere
 
 Grid = Box | Patch | Sphere
@@ -185,6 +186,10 @@ def _neighbours(domain: Masked, axis: int, device: torch.device, dtype: torch.dt
     if not goes_round(domain.box, axis):
         before.select(axis, 0).fill_(False)
         after.select(axis, n - 1).fill_(False)
+    if axis == 1 and not isinstance(domain.box, Box):
+        lat = domain.box.coordinate(0)
+        off = ~on_pole(lat, 180.0 / len(lat) if isinstance(domain.box, Sphere) else domain.box.spacing[0])[:, None]
+        before, after = before & off, after & off
     back = step.roll(1, axis - domain.dim)
     return before.to(device), after.to(device), back.to(device, dtype), step.to(device, dtype)
 

@@ -7,7 +7,8 @@ Values lie at the centres of K x N cells whose outer borders are `south`, `north
 and sums to the area of the part. Where east - west = 360 the longitudes are a circle and go round; the other borders are open. A row of
 points on a pole is the centre of a cell that ends there: its border may lie up to half a step beyond +-90 degrees and is cut at the pole.
 
-Derivatives are second-order differences along parallels and meridians, one-sided at the borders. Vectors are northward, then eastward, in
+Derivatives are second-order differences along parallels and meridians, one-sided at the borders; in a row on a pole, where east is no
+direction and the parallel has no length, the eastward one is 0. Vectors are northward, then eastward, in
 the order of the axes, whichever way up the rows are stored, as on a `Sphere`.
 """
 
@@ -20,7 +21,7 @@ from math import isfinite
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from surrogates.domains.box import PERIODIC, WALL, Box
@@ -138,7 +139,10 @@ class Patch:
     # -- calculus ----------------------------------------------------------------------------------------------
 
     def derivative(self, u: Float[Tensor, "B C lat lon"], axis: int) -> Float[Tensor, "B C lat lon"]:
-        """The component of a scalar's gradient to the north (axis 0) or to the east (axis 1), a length. Zero along an axis of one point."""
+        """The component of a scalar's gradient to the north (axis 0) or to the east (axis 1), a length.
+
+        Zero along an axis of one point, and to the east on a pole.
+        """
         self.check(u)
         if self.shape[axis % 2] == 1:
             return torch.zeros_like(u)
@@ -150,7 +154,9 @@ class Patch:
             slope = (u.roll(-1, 3) - u.roll(1, 3)) / (2 * step)
         else:
             (slope,) = torch.gradient(u, spacing=step, dim=3)
-        return slope / torch.deg2rad(self.coordinate(0)).cos().clamp_min(1e-9).to(u.device, u.dtype)[:, None]
+        phi = self.coordinate(0)
+        longer = torch.where(on_pole(phi, self.spacing[0]), 0.0, 1 / torch.deg2rad(phi).cos())
+        return slope * longer.to(u.device, u.dtype)[:, None]
 
     def gradient(self, u: Float[Tensor, "B 1 lat lon"]) -> Float[Tensor, "B 2 lat lon"]:
         """The gradient of a scalar: northward, then eastward, in the order of the axes."""
@@ -175,6 +181,11 @@ class Patch:
             raise ValueError(f"a Patch is stored with type 'patch', got {entry.get('type')!r}")
         south, north, west, east = (float(entry[side]) for side in ("south", "north", "west", "east"))
         return cls(tuple(entry["shape"]), south, north, west, east, bool(entry["north_first"]), float(entry["radius"]), entry["units"])
+
+
+def on_pole(latitudes: Float[Tensor, " lat"], step: float) -> Bool[Tensor, " lat"]:
+    """Which rows, in degrees, lie on a pole: closer than a quarter of a step (the first row of whole cells lies half a step away)."""
+    return latitudes.abs() > 90.0 - step / 4
 
 
 @lru_cache(maxsize=64)

@@ -76,6 +76,27 @@ def test_gradient_converges_to_second_order(patch: Patch) -> None:
     assert 3.4 < errors[0] / errors[1] < 4.6 and 3.4 < errors[1] / errors[2] < 4.6
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_no_eastward_slope_on_a_pole(dtype: torch.dtype) -> None:
+    """A row on a pole has no east; a row half a step away has one, and nothing grows there. With land or without."""
+    cap, whole, cells = Patch((5, 16), 67.5, 92.5, 0.0, 360.0), Sphere((9, 16), "poles"), Sphere((9, 16))
+    for grid in (
+        cap,
+        replace(cap, north_first=True),
+        replace(cap, south=-92.5, north=-67.5),
+        whole,
+        cells,
+        replace(cap, south=65.0, north=90.0),
+    ):
+        phi, east = torch.meshgrid(*(torch.deg2rad(grid.coordinate(a)) for a in (0, 1)), indexing="ij")
+        u = east.sin().to(dtype)[None, None]
+        sea = Masked(grid, torch.ones(grid.shape, dtype=torch.bool))
+        bound = torch.where(phi.cos() < 1e-6, 0.0, 1.001 / phi.cos()) + 1e-6
+        for domain in (sea, *([grid] if isinstance(grid, Patch) else [])):
+            slope = domain.derivative(u, 1)[0, 0]
+            assert bool((slope.abs() <= bound).all()) and float(slope.abs().max(1).values[phi[:, 0].cos() > 1e-6].min()) > 0.9
+
+
 @pytest.mark.parametrize("grid", [BAND, replace(STORM, north_first=True, radius=1.0), Sphere((12, 24), west=5.0, radius=2.0)], ids=str)
 def test_land_does_not_change_the_metric(grid: Patch | Sphere) -> None:
     """Areas of wet cells are those of the grid; inside the sea slopes are its own, at coasts one-sided, in NaN none."""
