@@ -77,9 +77,11 @@ def decode(
 
 
 def length_of(domain: Domain) -> float:
-    """l: the reciprocal of the domain's smallest wavenumber, volume^(1/D) / (2 pi), or a Sphere's radius; in the domain's units."""
-    if isinstance(domain, Sphere | Patch):
+    """l: the reciprocal of the domain's smallest wavenumber, volume^(1/D) / (2 pi), or a whole Sphere's radius; in the domain's units."""
+    if isinstance(domain, Sphere):
         return domain.radius
+    if isinstance(domain, Patch):
+        return float(domain.area**0.5) / (2 * pi)
     if isinstance(domain, Masked):
         return length_of(domain.box)
     if isinstance(domain, Box):
@@ -87,7 +89,7 @@ def length_of(domain: Domain) -> float:
     if isinstance(domain, Mesh):
         dim = domain.dim if domain.cells is None else domain.cells.shape[1] - 1
         return float(domain.volumes.mean() ** (1 / dim)) / (2 * pi)
-    raise ValueError(f"a head knows the length of a Box, a Sphere and a Mesh, not of a {type(domain).__name__}")
+    raise ValueError(f"a head knows the length of a Box, a Patch, a Sphere and a Mesh, not of a {type(domain).__name__}")
 
 
 def check(name: str, y: Tensor, wanted: int, last: Tensor, count: int) -> None:

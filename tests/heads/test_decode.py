@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from surrogates.constraints import ConservedIntegral, DivergenceFree
 from surrogates.contracts import Domain, Step
-from surrogates.domains import Box, Mesh, Sphere
+from surrogates.domains import Box, Masked, Mesh, Patch, Sphere
 from surrogates.fields import Field, Fields
 from surrogates.heads import FluxForm, SideBySide, StreamFunction, VectorPotential
 from surrogates.heads.decode import SizedHead, channels_of, length_of
@@ -210,6 +210,16 @@ def test_a_law_may_act_on_what_a_head_made() -> None:
     assert DivergenceFree(FLOW).defect(u, law.reference(u, where)[:, :0], where).max() < 1e-13
 
 
+def test_the_length_of_a_part_of_the_earth_is_its_own() -> None:
+    """A small patch has that of the plane box it nearly is, not the planet's radius."""
+    patch = Patch((8, 8), -1.0, 1.0, 0.0, 2.0, radius=6.4e6, units="m")
+    side = 6.4e6 * math.radians(2.0)
+    assert length_of(patch) == pytest.approx(length_of(Box.periodic((8, 8), side)), rel=1e-3)
+    assert (
+        length_of(Masked(patch, torch.ones(8, 8, dtype=torch.bool))) == length_of(patch) and length_of(Sphere((8, 16), radius=3.0)) == 3.0
+    )
+
+
 def test_what_it_cannot_do_is_named() -> None:
     box = BOXES["periodic"]
     fields = fields_of(box)
@@ -219,5 +229,5 @@ def test_what_it_cannot_do_is_named() -> None:
     refiner = FlowMatching(FNO(8, 4, FEATURES, width=4, modes=(3, 3), layers=1), channels=4)
     with pytest.raises(ValueError, match="a refiner draws states or increments, which StreamFunction would not make"):
         Surrogate(fields, box, DT, refiner=refiner, head=StreamFunction(fields))
-    with pytest.raises(ValueError, match="a head knows the length of a Box, a Sphere and a Mesh, not of a Foreign"):
+    with pytest.raises(ValueError, match="a head knows the length of a Box, a Patch, a Sphere and a Mesh, not of a Foreign"):
         length_of(Foreign())
