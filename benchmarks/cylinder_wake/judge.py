@@ -1,7 +1,8 @@
 """What is asked of a forecast of a wake: pointwise error, drag and lift while frames last, and the frequency of the lift.
 
     nrmse[n]        sqrt(int |u - v|^2 / int |v|^2) at lead n, by the measure of the mesh, over velocity and over pressure
-    drag, lift      coefficients of all bodies at every lead, from cells of forecast and truth alike (`surrogates.data.cases.Wall`)
+    drag, lift      coefficients of all bodies at every lead: of a surrogate and the truth both from cells (`surrogates.data.cases.Wall`),
+                    of a run of OpenFOAM on another mesh and the truth both as OpenFOAM works them out, each on its own mesh
     drag_error      |mean drag - that of the truth| over the latter;   lift_error likewise of the lift's deviation in time
     strouhal_error  likewise, from the rising zeros of the lift; NaN where one of both has fewer than three
 
@@ -13,7 +14,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import torch
 import xarray as xr
 from jaxtyping import Float
 from torch import Tensor
@@ -25,8 +25,13 @@ from surrogates.interchange import domain_of, fields_of, parameters_of
 HOLDS = 1e3  # m/s, m2/s2: beyond it a forecast counts as blown up
 
 
-def judged(part: xr.Dataset, forecast: Float[Tensor, "T C node"], truth: Float[Tensor, "T C node"]) -> dict[str, Any]:
-    """Everything said of one case, as plain numbers and lists."""
+Forces = tuple[Float[Tensor, "T 2"], Float[Tensor, "T 2"]]
+
+
+def judged(
+    part: xr.Dataset, forecast: Float[Tensor, "T C node"], truth: Float[Tensor, "T C node"], forces: Forces | None = None
+) -> dict[str, Any]:
+    """Everything said of one case, as plain numbers and lists. `forces`: drag and lift of forecast and truth where both are known."""
     fields, mesh = fields_of(part), domain_of(part)
     alive = (forecast.abs().amax((1, 2)) < HOLDS) & forecast.isfinite().all(2).all(1)
     lasted = int(alive.cumprod(0).sum())
@@ -36,9 +41,10 @@ def judged(part: xr.Dataset, forecast: Float[Tensor, "T C node"], truth: Float[T
         some = fields.slice(f.name)
         error, size = (mesh.integral(v[:, some].square()).sum(1) for v in (held - truth[: len(held)], truth[: len(held)]))
         out[f"nrmse_{f.name}"] = (error / size).sqrt().tolist()
-    drags = {name: drag_and_lift(part, u, fields) for name, u in (("forecast", held), ("truth", truth))}
-    out.update({name: values.T.tolist() for name, values in drags.items()})
-    return {**out, **_errors(part, drags["forecast"].numpy(), drags["truth"].numpy())}
+    made, true = forces or (drag_and_lift(part, held, fields), drag_and_lift(part, truth, fields))
+    made = made[: len(held)]
+    out.update({"forecast": made.T.tolist(), "truth": true.T.tolist()})
+    return {**out, **_errors(part, made.numpy(), true.numpy())}
 
 
 def drag_and_lift(part: xr.Dataset, u: Float[Tensor, "T C node"], fields: Fields) -> Float[Tensor, "T 2"]:
@@ -58,15 +64,3 @@ def _errors(part: xr.Dataset, made: np.ndarray, true: np.ndarray) -> dict[str, f
         "strouhal_truth": frequency[1],
         "strouhal_error": abs(frequency[0] / frequency[1] - 1),
     }
-
-
-def between(part: xr.Dataset, points: np.ndarray, u: Float[Tensor, "T C other"]) -> Tensor:  # type: ignore[type-arg]
-    """Fields at other points as they are at the nodes of a part: linear within the triangles between the points, the nearest outside."""
-    from scipy.interpolate import LinearNDInterpolator, NearestNDInterpolator
-
-    mesh = domain_of(part)
-    wanted, values = mesh.points.numpy(), u.permute(2, 0, 1).reshape(u.shape[2], -1).numpy()
-    found = LinearNDInterpolator(points, values)(wanted)
-    gone = np.isnan(found).any(1)
-    found[gone] = NearestNDInterpolator(points, values)(wanted[gone])
-    return torch.from_numpy(found.astype(np.float32)).reshape(-1, *u.shape[:2]).permute(1, 2, 0)

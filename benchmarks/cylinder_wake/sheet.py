@@ -17,46 +17,73 @@ Rows = Mapping[str, Sequence[Mapping[str, Any]]]
 COLUMNS = ("drag_error", "lift_error", "strouhal_error")
 
 
-def write(suite: Suite, rows: Rows, truth: Sequence[float], environment: Mapping[str, Any]) -> None:
+def write(suite: Suite, rows: Rows, environment: Mapping[str, Any]) -> None:
     """OUT/wake.json, OUT/wake.md and OUT/wake.png."""
     suite.out.mkdir(parents=True, exist_ok=True)
     plain = {label: [{k: v for k, v in r.items() if k != "made by"} for r in row] for label, row in rows.items()}
-    told = {"suite": suite.entry, "environment": environment, "truth_seconds": list(truth), "rows": plain}
+    told = {"suite": suite.entry, "environment": environment, "certificate": dict(suite.certificate), "rows": plain}
     (suite.out / "wake.json").write_text(json.dumps(told, indent=1))
-    (suite.out / "wake.md").write_text(table(suite, rows, truth) + _said(suite, environment))
+    (suite.out / "wake.md").write_text(table(rows, suite.leads, suite.pointwise) + _said(suite, environment))
     picture(suite, rows)
 
 
-def table(suite: Suite, rows: Rows, truth: Sequence[float]) -> str:
-    """Medians over the test cases; failures are counted, and what failed has no error."""
-    leads = sorted({1, max(1, suite.leads // 10), suite.leads // 2, suite.leads})
-    head = ["", *(f"nRMSE velocity, lead {n}" for n in leads), "drag", "lift amplitude", "Strouhal", "failed", "core-seconds"]
+def table(rows: Rows, count: int, pointwise: int) -> str:
+    """Medians over all cases of a row: one that failed has an infinite error, a frequency that is missing one of 100 %.
+
+    `count` leads were forecast; pointwise errors are told up to the lead `pointwise`.
+    """
+    leads = sorted({1, max(1, count // 10), max(1, count // 2), count})
+    head = ["", *(f"nRMSE velocity, lead {n}" for n in leads), "drag", "lift amplitude", "Strouhal", "sheds", "failed", "core-seconds"]
     lines = [f"| {' | '.join(head)} |", f"| {' | '.join('---' for _ in head)} |"]
     for label, row in rows.items():
-        at = [[r["nrmse_velocity"][n - 1] for r in row if r["lasted"] >= n] for n in leads]
-        errors = [[r[name] for r in row if not r["failed"]] for name in COLUMNS]
+        at = [[error_at(r, n) for r in row] if n <= pointwise else [] for n in leads]
+        errors = [[e for r in row if (e := error_of(r, name)) is not None] for name in COLUMNS]
+        truly = [r for r in row if np.isfinite(r["strouhal_truth"])]
+        sheds = f"{sum(bool(np.isfinite(r['strouhal'])) and not r['failed'] for r in truly)} of {len(truly)}"
         failed = f"{sum(r['failed'] for r in row)} of {len(row)}"
         seconds = f"{np.median([r['seconds'] for r in row]):.3g}"
-        lines.append(f"| {label} | {' | '.join([*map(_median, at), *(_median(e, '%') for e in errors), failed, seconds])} |")
-    empty = [""] * (len(leads) + 4)
-    lines.append(f"| OpenFOAM, the truth | {' | '.join([*empty, f'{np.median(list(truth)):.3g}'])} |")
+        lines.append(f"| {label} | {' | '.join([*map(_median, at), *(_median(e, '%') for e in errors), sheds, failed, seconds])} |")
     return "\n".join(lines) + "\n"
 
 
+def error_at(row: Mapping[str, Any], lead: int) -> float:
+    """Of the velocity; infinite where the forecast had failed by then."""
+    return float(row["nrmse_velocity"][lead - 1]) if row["lasted"] >= lead else float("inf")
+
+
+def error_of(row: Mapping[str, Any], name: str) -> float | None:
+    """Infinite for a forecast that failed; 1 for a frequency that is missing where the truth has one; None where the truth has none."""
+    if name == "strouhal_error" and not np.isfinite(row["strouhal_truth"]):
+        return None
+    if row["failed"]:
+        return float("inf")
+    return float(row[name]) if np.isfinite(row[name]) else 1.0
+
+
 def _median(values: Sequence[float], unit: str = "") -> str:
-    known = [v for v in values if np.isfinite(v)]
-    if not known:
+    if not values:
         return "-"
-    return f"{100 * np.median(known):.2g} %" if unit else f"{np.median(known):.3g}"
+    middle = float(np.median(values))
+    if not np.isfinite(middle):
+        return "failed"
+    return f"{100 * middle:.2g} %" if unit else f"{middle:.3g}"
 
 
 def _said(suite: Suite, environment: Mapping[str, Any]) -> str:
     m, data = environment["machine"], suite.entry["data"]
+    known = suite.certificate.get("scored_time")
+    until = (
+        f"t* = {known:g} s (case {suite.certificate['case']} at half the Courant number and half the edges): pointwise errors are told so far"
+        if known is not None
+        else "No t* is known of these data (`surrogates.data.cases.certify` finds it): up to which lead pointwise errors mean anything is open"
+    )
     return (
         f"\nMedians over {len(suite.tests)} test cases of `{data['dataset']}` ({data['size']}), {suite.leads} frames of "
-        f"{suite.recipe.frames.step:g} s from the first. Errors of drag (mean), lift (deviation in time) and Strouhal number are against "
-        "the same formulas on the stored frames. Core-seconds: one thread, for all leads of one case; OpenFOAM's without meshing.\n\n"
-        f"`{environment['command']}`, commit {environment['commit']}, {m['processor']}, {m['devices']}.\n"
+        f"{suite.recipe.frames.step:g} s after frame {suite.history - 1}; a failed forecast counts as infinitely wrong, a frequency that is "
+        "missing as 100 % off. Errors of drag (mean), lift (deviation in time) and Strouhal number: surrogate and truth both by cells, a run "
+        f"of OpenFOAM and the truth both by OpenFOAM on their own meshes. {until}. Core-seconds: one thread, for all leads of one case, on "
+        f"the machine below; OpenFOAM's without meshing, the truth's of one case.\n\n`{environment['command']}`, commit "
+        f"{environment['commit']}, {m['processor']}, {m['devices']}.\n"
     )
 
 
@@ -69,10 +96,12 @@ def picture(suite: Suite, rows: Rows) -> None:
         time = suite.recipe.frames.step * np.arange(1, suite.leads + 1)
         right.plot(time, next(iter(rows.values()))[0]["truth"][1], "k", lw=1, label="truth")
         for label, row in rows.items():
-            length = min(len(r["nrmse_velocity"]) for r in row)
-            left.plot(time[:length], np.median([r["nrmse_velocity"][:length] for r in row], 0), label=label)
+            middle = np.median([[error_at(r, n) for n in range(1, suite.leads + 1)] for r in row], 0)
+            left.plot(time, np.where(np.isfinite(middle), middle, np.nan), label=label)
             lift = row[0]["forecast"][1]
             right.plot(time[: len(lift)], lift, lw=1, label=label)
+        if suite.certificate:
+            left.axvline(suite.certificate["scored_time"], color="0.5", lw=1, ls=":", label="t*")
         left.set(xlabel="time [s]", ylabel="nRMSE of the velocity", yscale="log")
         right.set(xlabel="time [s]", ylabel=f"lift, case {next(iter(rows.values()))[0]['case']}")
         left.legend(fontsize=7)

@@ -15,10 +15,11 @@ import yaml
 HERE = Path(__file__).parents[2] / "benchmarks" / "cylinder_wake"
 sys.path[:0] = [str(HERE)]
 
-import coarse  # noqa: E402
 import judge  # noqa: E402
+import sheet  # noqa: E402
 import wake  # noqa: E402
 
+from surrogates.contracts import Conditions, Noise, State  # noqa: E402
 from surrogates.data.cases import channel, programs  # noqa: E402
 from surrogates.data.cases.forces import STATIC  # noqa: E402
 from surrogates.domains import Mesh  # noqa: E402
@@ -70,16 +71,66 @@ def test_a_frozen_forecast_sheds_nothing_and_a_broken_one_is_counted() -> None:
     assert found["failed"] and found["lasted"] == 30 and len(found["nrmse_pressure"]) == 30
 
 
-def test_fields_between_meshes_are_exact_where_they_are_linear() -> None:
+def test_forces_that_a_run_tells_itself_are_judged_as_they_are() -> None:
+    """A coarse run's velocity, carried to finer cells, says nothing of its stress at the wall."""
     part = made()
-    points = np.random.default_rng(1).uniform(-0.1, 1.1, (200, 2))
-    corners = np.array([[-0.2, -0.2], [1.2, -0.2], [1.2, 1.2], [-0.2, 1.2]])
-    points = np.concatenate([points, corners])
-    u = torch.from_numpy(2 * points[:, 0] - points[:, 1])[None, None].expand(2, 3, -1).float()
-    nodes = torch.from_numpy(coarse.domain_of(part).points.numpy())  # type: ignore[union-attr]
-    assert torch.allclose(judge.between(part, points, u), (2 * nodes[:, 0] - nodes[:, 1]).float().expand(2, 3, -1), atol=1e-5)
-    ones = coarse.at_points(part, from_xarray(part)[0, :1], points)
-    assert np.allclose(ones[:, :2], 1.0)  # means of ones, wherever
+    truth = from_xarray(part)[0]
+    own = torch.stack([torch.full((120,), 2.0), torch.sin(0.3 * torch.arange(120))], 1).double()
+    found = judge.judged(part, truth * 7, truth, (0.9 * own, own))
+    assert found["drag_error"] == pytest.approx(0.1) and found["lift_error"] == pytest.approx(0.1)
+    assert found["forecast"][0] == [1.8] * 120 and found["strouhal"] == found["strouhal_truth"]
+
+
+def row(drag: float, strouhal: float = 0.3, truth: float = 0.3, lasted: int = 10) -> dict[str, object]:
+    errors = {"drag_error": drag, "lift_error": drag, "strouhal_error": abs(strouhal / truth - 1)}
+    about = {"strouhal": strouhal, "strouhal_truth": truth, "failed": lasted < 10, "lasted": lasted, "seconds": 1.0}
+    return {"nrmse_velocity": [0.1] * lasted, **errors, **about}
+
+
+def cells(rows: list[dict[str, object]], pointwise: int = 10) -> dict[str, str]:
+    head, _, line = sheet.table({"one": rows}, 10, pointwise).splitlines()
+    return dict(zip(*([c.strip() for c in text.split("|")] for text in (head, line)), strict=True))
+
+
+def test_failures_are_in_the_medians_and_a_missing_frequency_is_all_wrong() -> None:
+    broken = cells([row(0.01), row(0.01, lasted=3), row(0.01, lasted=3)])
+    assert broken["drag"] == broken["Strouhal"] == broken["nRMSE velocity, lead 10"] == "failed" and broken["failed"] == "2 of 3"
+    assert broken["nRMSE velocity, lead 1"] == "0.1"
+    frozen = cells([row(0.5, np.nan), row(0.5, np.nan), row(0.5, 0.3, np.nan)])
+    assert frozen["Strouhal"] == "1e+02 %" and frozen["sheds"] == "0 of 2" and frozen["drag"] == "50 %"
+
+
+def test_pointwise_errors_stop_where_the_truth_is_one_no_more() -> None:
+    told = cells([row(0.01)], pointwise=5)
+    assert told["nRMSE velocity, lead 5"] == "0.1" and told["nRMSE velocity, lead 10"] == "-" and told["drag"] == "1 %"
+
+
+class Counts(wake.Persistence):
+    """One more than the frame before; it wants `history` of them."""
+
+    def __init__(self, history: int) -> None:
+        super().__init__(FIELDS)
+        self.history = history
+
+    def frame(self, past: torch.Tensor) -> torch.Tensor:
+        assert past.shape[1] == self.history
+        return past[:, -1]
+
+    def __call__(self, state: State, conditions: Conditions, noise: Noise | None = None) -> tuple[torch.Tensor, State]:
+        made = state["frame"] + 1
+        return made[:, None], {**state, "frame": made}
+
+
+@pytest.mark.parametrize("history", [1, 3])
+def test_all_are_scored_on_the_frames_after_the_last_one_given(history: int, tmp_path: Path) -> None:
+    part = made(frames=20)
+    part["pressure"] = part["pressure"] * 0 + xr.DataArray(np.arange(20.0, dtype=np.float32), dims="time")
+    suite = wake.Suite({"leads": 8, "train": {"data": {"history": history}}}, tmp_path)
+    for own in {1, history}:
+        run = wake.rolled(Counts(own), part, suite)
+        assert torch.equal(run.frames[:, 2], suite.truth(part)[:, 2]) and len(run.frames) == 8
+    still = wake.rolled(wake.Persistence(FIELDS), part, suite)
+    assert bool((still.frames[:, 2] == history - 1).all())
 
 
 @pytest.mark.slow
@@ -93,7 +144,7 @@ def test_one_command_from_a_recipe_to_the_picture(tmp_path: Path, monkeypatch: p
     }  # fmt: skip
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     suite = yaml.safe_load((HERE / "wake.yaml").read_text())
-    suite["data"], suite["coarse"] = {"dataset": str(tmp_path / "recipe.yaml"), "size": "full"}, [1]
+    suite["data"], suite["coarse"] = {"dataset": str(tmp_path / "recipe.yaml"), "size": "full"}, [2]
     suite["train"]["model"]["operator"] |= {"width": 8, "layers": 2}
     suite["train"]["trainer"] = {"progress": False, "accelerator": "cpu"}
     (tmp_path / "wake.yaml").write_text(yaml.safe_dump(suite))
@@ -102,10 +153,12 @@ def test_one_command_from_a_recipe_to_the_picture(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(sys, "argv", command)
     assert wake.main() == 0
     told = json.loads((out / "wake.json").read_text())
-    assert list(told["rows"]) == ["persistence", "OpenFOAM, edges x 1", "surrogate 0"]
-    again, still = told["rows"]["OpenFOAM, edges x 1"][0], told["rows"]["persistence"][0]
+    assert list(told["rows"]) == ["persistence", wake.TRUTH, "OpenFOAM, edges x 2", "surrogate 0"]
+    again, coarse, still = (told["rows"][name][0] for name in (wake.TRUTH, "OpenFOAM, edges x 2", "persistence"))
     assert again["nrmse_velocity"][-1] < 0.1 * still["nrmse_velocity"][-1]  # on its own mesh the solver says the truth again
+    assert again["drag_error"] < 0.02 and coarse["cells"] < 0.5 * again["cells"] and again["machine"] == coarse["machine"] != ""
+    assert "No t* is known" in (out / "wake.md").read_text()
     assert "core-seconds" in (out / "wake.md").read_text() and (out / "wake.png").stat().st_size > 1000
     monkeypatch.setattr(wake, "rolled", None)  # everything was judged before
-    monkeypatch.setattr(wake, "coarser", None)
+    monkeypatch.setattr(wake, "solved", None)
     assert wake.main() == 0

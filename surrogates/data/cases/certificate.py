@@ -1,0 +1,100 @@
+"""For how long the truth of a data set of cases is the truth: one test case solved again, finer in time and in space.
+
+From its first stored frame the case runs again at half the Courant number on its own mesh, and at half the Courant number on edges of half
+the length (about four times the cells, so some fifteen times the work of the window). t* is the last lead at which both still correlate
+with the stored frames at `THRESHOLD` or better in every field, space weighted by the areas of the cells: pointwise scores stop there, beyond
+it only statistics count. It stands in `certificate.json` beside `data/`, since the files of the cases are finished before it is known:
+
+    {"scored_time": t*, "half_courant_time": ..., "half_edges_time": ..., "checked_time": ..., "case": 28, "threshold": 0.999}
+
+`make` does it where the recipe has `certificate: <seconds>`; for a folder made without, `certify(recipe, folder, seconds)`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+import xarray as xr
+from jaxtyping import Float
+from torch import Tensor
+
+from surrogates.data.certificate import THRESHOLD, lead
+from surrogates.data.formats import open_parts
+from surrogates.domains import Mesh
+from surrogates.fields import Fields
+from surrogates.interchange import domain_of, fields_of, from_xarray
+
+if TYPE_CHECKING:
+    from surrogates.data.cases.recipe import CaseRecipe
+
+FILE = "certificate.json"
+RUNS = {"half_courant": 1.0, "half_edges": 0.5}
+"""The factor of the edges; the Courant number is halved in both."""
+
+
+def certify(recipe: CaseRecipe, folder: Path, time: float) -> dict[str, Any]:
+    """Examine the first test case of a made folder over `time` seconds, write `certificate.json` and return what it says.
+
+    Raises ValueError for a family that is not solved again, a time beyond the frames, a case that is not made, and where a program fails.
+    """
+    from surrogates.data.cases.again import again
+    from surrogates.data.cases.runs import path_of
+
+    case, step = recipe.cases("test" if "test" in recipe.counts else "train")[0], recipe.frames.step
+    leads = checked_leads(recipe, time)
+    path = path_of(recipe, folder, case)
+    if not path.exists():
+        raise ValueError(f"{path} is not made yet; the certificate is worked out from its frames")
+    part = open_parts(path)[recipe.split_of(case)][0]
+    stored, times = from_xarray(part)[0, : leads + 1], {}
+    for name, edges in RUNS.items():
+        scratch = folder / "scratch" / f"certificate.{name}"
+        shutil.rmtree(scratch, ignore_errors=True)
+        made = again(recipe, part, scratch, leads, edges=edges, courant=0.5)
+        shutil.rmtree(scratch)
+        times[name] = lead(correlations(part, stored, torch.cat([stored[:1], made.frames]))[None], step)
+    told = {f"{name}_time": time for name, time in times.items()}
+    found = {"scored_time": min(times.values()), **told, "checked_time": leads * step, "case": case, "threshold": THRESHOLD}
+    draft = folder / f"{FILE}.{os.getpid()}.part"
+    draft.write_text(json.dumps(found, indent=1))
+    os.replace(draft, folder / FILE)
+    return found
+
+
+def read_certificate(folder: Path) -> Mapping[str, Any]:
+    """What `certify` found of the data set in a folder; empty where nobody asked."""
+    path = folder / FILE
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def checked_leads(recipe: CaseRecipe, time: float) -> int:
+    """The frames of a time. Raises ValueError where they are more than are stored, or none, or the family is not solved again."""
+    leads = round(time / recipe.frames.step)
+    if not 1 <= leads < recipe.frames.count:
+        span = (recipe.frames.count - 1) * recipe.frames.step
+        raise ValueError(f"certificate: {time:g} s is not between one frame, {recipe.frames.step:g} s, and all of them, {span:g} s")
+    if recipe.family != "channel":
+        raise ValueError(
+            f"certificate: the family {recipe.family!r} is not solved again from a stored frame, only 'channel' is; leave it out"
+        )
+    return leads
+
+
+def correlations(part: xr.Dataset, a: Float[Tensor, "T C node"], b: Float[Tensor, "T C node"]) -> Float[Tensor, " T"]:
+    """The lowest of any field, over space by the measure of the mesh and over components, each centred."""
+    mesh, fields = domain_of(part), fields_of(part)
+    assert isinstance(mesh, Mesh)
+    return torch.stack([_correlation(mesh, a[:, fields.slice(f.name)], b[:, fields.slice(f.name)]) for f in Fields(tuple(fields))]).amin(0)
+
+
+def _correlation(mesh: Mesh, a: Float[Tensor, "T c node"], b: Float[Tensor, "T c node"]) -> Float[Tensor, " T"]:
+    share = mesh.measure.double() / mesh.measure.double().sum()
+    a, b = (u.double() - (u.double() * share).sum(-1, keepdim=True) for u in (a, b))
+    both, left, right = ((share * p).sum((1, 2)) for p in (a * b, a * a, b * b))
+    return both / (left * right).sqrt().clamp_min(1e-300)
