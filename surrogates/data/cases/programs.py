@@ -14,6 +14,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from surrogates.data.cases.stopping import recorded
+
 DEBIAN = Path("/usr/share/openfoam")
 INSTALL = "apt-get install --no-install-recommends openfoam gmsh"
 TAIL = 25  # lines of a log that an error quotes
@@ -48,15 +50,12 @@ def environment() -> dict[str, str]:
 
 @contextmanager
 def running(command: Sequence[str], case: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A program at work in the folder `case`, what it says in `log.<program>` there; stopped when the block is left."""
+    """A program at work in the folder `case`, what it says in `log.<program>` there; ended, with all that it started,
+    when the block is left."""
     with open(_log(case, command), "wb") as log:
-        process = subprocess.Popen(list(command), cwd=case, stdout=log, stderr=subprocess.STDOUT, env=environment())
-        try:
+        process = subprocess.Popen(list(command), cwd=case, stdout=log, stderr=subprocess.STDOUT, env=environment(), start_new_session=True)
+        with recorded(process, case):
             yield process
-        finally:
-            if process.poll() is None:
-                process.terminate()
-                process.wait()
 
 
 def checked(command: Sequence[str], case: Path, code: int) -> str:

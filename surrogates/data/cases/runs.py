@@ -4,13 +4,15 @@
     <folder>/data/train/<name>_0007.hdf5    kept
 
 A case is the unit of work and of resuming: what is not kept is solved again from its beginning, on one core, to the same numbers. One that
-fails does not stop the others; its folder stays for a look, and the error at the end names it with the end of the solver's log.
+fails, whatever it fails of, does not stop the others; its folder stays for a look, and the error at the end, or what is told where the run
+is stopped before, names it with the end of the solver's log. Solvers end with their run (`stopping`).
 """
 
 from __future__ import annotations
 
 import json
 import shutil
+import sys
 import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -18,7 +20,7 @@ from dataclasses import asdict
 from os import getpid
 from pathlib import Path
 
-from surrogates.data.cases import programs
+from surrogates.data.cases import programs, stopping
 from surrogates.data.cases.history import read_log
 from surrogates.data.cases.keep import keep, recipe_in
 from surrogates.data.cases.recipe import CaseRecipe
@@ -37,7 +39,7 @@ def make(recipe: CaseRecipe, folder: Path, *, workers: int = 1, quiet: bool = Fa
     end where cases failed.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with locked(folder):
+    with locked(folder), stopping.ended_by_signals():
         todo = unfinished(recipe, folder)
         if todo:
             programs.need(recipe.made.programs)
@@ -70,30 +72,35 @@ def path_of(recipe: CaseRecipe, folder: Path, case: int) -> Path:
 
 
 def _solve_all(recipe: CaseRecipe, folder: Path, todo: list[int], workers: int, quiet: bool) -> None:
-    stop, failed = threading.Event(), {}
+    stop, failed = threading.Event(), dict[int, str]()
     with progress(f"{recipe.name} ({recipe.size})", len(todo) * recipe.frames.end, quiet) as tick, ThreadPoolExecutor(workers) as pool:
         try:
             jobs = {pool.submit(one, recipe, case, folder, stop, tick): case for case in todo}
             for job in as_completed(jobs):
                 try:
                     job.result()
-                except ValueError as error:
-                    failed[jobs[job]] = str(error)
+                except Exception as error:  # whatever is wrong with one case, the others go on, and all of it is told
+                    failed[jobs[job]] = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
         except BaseException:
             stop.set()
             pool.shutdown(cancel_futures=True)
+            if failed:
+                print(_failures(recipe, folder, len(todo), failed), file=sys.stderr, flush=True)
             raise
     if failed:
-        told = "\n".join(f"case {case} ({_told(recipe.values(case))}): {why}" for case, why in sorted(failed.items()))
-        raise ValueError(
-            f"{len(failed)} of {len(todo)} cases of {recipe.name} failed; their folders are under {folder / 'scratch'}\n{told}"
-        )
+        raise ValueError(_failures(recipe, folder, len(todo), failed))
+
+
+def _failures(recipe: CaseRecipe, folder: Path, count: int, failed: Mapping[int, str]) -> str:
+    told = "\n".join(f"case {case} ({_told(recipe.values(case))}): {why}" for case, why in sorted(failed.items()))
+    return f"{len(failed)} of {count} cases of {recipe.name} failed; their folders are under {folder / 'scratch'}\n{told}"
 
 
 def one(recipe: CaseRecipe, number: int, folder: Path, stop: threading.Event, tick: Tick = lambda _: None) -> Path:
     """Solve and keep one case. Raises ValueError where a program fails or what it gives is not sound, StopError when stopped."""
     scratch = folder / "scratch"
     for old in scratch.glob(f"{number:04d}.*"):
+        stopping.end_left(old)
         shutil.rmtree(old)
     case = scratch / f"{number:04d}.{getpid()}"
     case.mkdir(parents=True)

@@ -111,6 +111,38 @@ def test_failures_are_named_and_do_not_stop_the_others(tmp_path: Path, monkeypat
     assert runs.unfinished(recipe, tmp_path) == [0] and [*(tmp_path / "scratch").glob("0000.*")]
 
 
+def test_whatever_a_case_fails_of_the_others_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Errors of any kind; and where the run is stopped, what had failed so far is told."""
+    recipe, asked = wake(splits={"train": Split(4)}), []
+    kinds = [FileNotFoundError("no such file"), KeyError("U"), OSError("disk full"), None]
+
+    def fails(recipe: CaseRecipe, number: int, *rest: object) -> None:
+        asked.append(number)
+        if kinds[number]:
+            raise kinds[number]
+
+    monkeypatch.setattr(runs, "one", fails)
+    monkeypatch.setattr(programs, "need", lambda names: None)
+    told = r"3 of 4 cases(.|\n)*case 0 .*FileNotFoundError: no such file\ncase 1 .*KeyError: 'U'\ncase 2 .*OSError: disk full"
+    with pytest.raises(ValueError, match=told):
+        cases.make(recipe, tmp_path, quiet=True)
+    assert asked == [0, 1, 2, 3]
+
+
+def test_failures_so_far_are_told_where_a_run_is_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fails(recipe: CaseRecipe, number: int, *rest: object) -> None:
+        raise ValueError("not sound") if number == 0 else KeyboardInterrupt
+
+    monkeypatch.setattr(runs, "one", fails)
+    monkeypatch.setattr(programs, "need", lambda names: None)
+    monkeypatch.setattr(runs, "as_completed", list)  # in order
+    with pytest.raises(KeyboardInterrupt):
+        cases.make(wake(), tmp_path, quiet=True)
+    assert "1 of 2 cases of wake failed" in (said := capsys.readouterr().err) and "not sound" in said
+
+
 @needs(channel)
 def test_a_run_is_stopped_at_once(tmp_path: Path) -> None:
     recipe, stop = wake(frames=Frames(3, 100.0)), threading.Event()
