@@ -26,9 +26,10 @@ def info(name_or_path: str, size: str | None = None, html: str | None = None, fo
         size: which of the sizes that were made (default: the largest).
         html: write a card with pictures and a film to this file, too.
         format: the format, where it is not to be found from the files.
-        given: a YAML file of what the files do not say; goes before source.yaml beside them.
+        given: what the files do not say, as '{dt: 0.1, lengths: [1, 2]}' or in a YAML file; goes before source.yaml beside them.
     """
-    source = source_of(name_or_path, size, format=format, given=_given(given), partial=True)
+    known = Given.told(given) if given is not None else None
+    source = source_of(name_or_path, size, format=format, given=known, partial=True)
     console = Console()
     table = Table(show_header=False, title=str(source.path))
     for key, value in facts_of(source).items():
@@ -58,10 +59,11 @@ def check(
         size: which of the sizes that were made (default: the largest).
         conserved: channels whose integrals over space should stand still, such as height,tracer.
         format: the format, where it is not to be found from the files.
-        given: a YAML file of what the files do not say; goes before source.yaml beside them.
+        given: what the files do not say, as '{dt: 0.1, lengths: [1, 2]}' or in a YAML file; goes before source.yaml beside them.
     """
     console = Console()
-    source = source_of(name_or_path, size, format=format, given=_given(given), verify=True)
+    known = Given.told(given) if given is not None else None
+    source = source_of(name_or_path, size, format=format, given=known, verify=True)
     names = [name.strip() for name in (conserved or "").split(",") if name.strip()]
     for split, piece, notes in audit(source, names):
         console.print(f"{split}: {piece.label} is sound{''.join(f', {n}' for n in notes)}", markup=False, highlight=False, soft_wrap=True)
@@ -70,7 +72,3 @@ def check(
 def check_file(path: Path) -> int:
     """Read every value of a file; returns how many frames repeat the one before. Raises ValueError where it is not sound."""
     return audit_part(read_file(path, verify=True), str(path)).repeated
-
-
-def _given(path: str | None) -> Given | None:
-    return None if path is None else Given.load(Path(path).expanduser())

@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from surrogates.data.conversion import convert
 from surrogates.data.cuts import Split
 from surrogates.data.files import files_of
@@ -31,22 +29,12 @@ def convert_command(
         split: how a source without splits is divided, such as '{train: 0.8, valid: 0.1, test: 0.1, by: time, gap: 20}'.
         workers: how many trajectories are read and written at once.
     """
-    known = _said(given) if given is not None else None
+    known = Given.told(given) if given is not None else None
     divided = parse(Split, split, "--split") if split is not None else None
     folder = convert(source, dest, format=format, given=known, split=divided, workers=workers)
     counts = {split: sum(map(_trajectories, paths)) for split, paths in files_of(folder).items()}
     told = ", ".join(f"{split} {count}" for split, count in counts.items())
     print(f"{folder}: trajectories {told}; `surrogates data info {folder}` describes it")
-
-
-def _said(given: str) -> Given:
-    """From the name of a file, or from YAML in braces."""
-    if not given.lstrip().startswith("{"):
-        return Given.load(Path(given).expanduser())
-    try:
-        return parse(Given, yaml.safe_load(given), "--given")
-    except yaml.YAMLError as error:
-        raise ValueError(f"--given: not readable as YAML: {error}") from error
 
 
 def _trajectories(path: Path) -> int:

@@ -62,6 +62,17 @@ def test_check_names_what_is_not_sound(dataset: xr.Dataset, write: Write, capsys
     assert "do not match their checksum" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("command", ["info", "check"])
+def test_the_line_that_an_error_asks_for_is_taken(command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    np.save(tmp_path / "u.npy", np.random.default_rng(0).normal(size=(2, 3, 1, 8)).astype(np.float32))
+    said = '{dt: 0.5, lengths: [2.0], boundary: [periodic], units: {others: "1"}, options: {channels: [u]}}'
+    assert main(["data", command, str(tmp_path / "u.npy"), "--format", "npy"]) == 2
+    assert "--given '{" in " ".join(capsys.readouterr().err.split())
+    assert main(["data", command, str(tmp_path / "u.npy"), "--format", "npy", "--given", said]) == 0, capsys.readouterr().err
+    assert main(["data", command, str(tmp_path / "u.npy"), "--format", "npy", "--given", "{dt: [}"]) == 2
+    assert "--given: not readable as YAML" in " ".join(capsys.readouterr().err.split())
+
+
 def test_an_unknown_data_set_is_one_line_with_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["data", "make", "burgrs"]) == 2
     assert "did you mean 'burgers'" in capsys.readouterr().err

@@ -11,23 +11,28 @@
     options: {}                        # what one format asks for beside this
 
 It is written in `source.yaml` (or `source.json`) beside the data, or told by `--given`, which goes first. A reader that needs a thing asks
-for it with `Given.need` or `Given.ask`, whose error holds the lines to write. Nothing is guessed.
+for it with `Given.need` or `Given.ask`, whose error holds the lines to write. Nothing is guessed. A sidecar comes with the data, from
+strangers: an `options: {url: ...}` of its own leads to nothing but the folder below it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Sized
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+import yaml
+
 from surrogates.data.cuts import Split
+from surrogates.data.formats import checks
 from surrogates.data.formats.asking import SIDECARS, missing
 from surrogates.data.parse import load_yaml, merge, parse
 from surrogates.domains import Box
 
 T = TypeVar("T")
 OTHERS = "others"
+URL = "url"
 
 
 @dataclass(frozen=True)
@@ -58,11 +63,37 @@ class Given:
         return parse(cls, load_yaml(path), str(path))
 
     @classmethod
+    def told(cls, text: str) -> Given:
+        """From the command line: YAML in braces, or the name of such a file. Raises ValueError as `load` does."""
+        if not text.lstrip().startswith("{"):
+            return cls.load(Path(text).expanduser())
+        try:
+            return parse(cls, yaml.safe_load(text), "--given")
+        except yaml.YAMLError as error:
+            raise ValueError(f"--given: not readable as YAML: {error}") from error
+
+    @classmethod
     def beside(cls, path: Path) -> Given:
         """From the sidecar in a folder, or in the folder of a file; empty where there is none."""
         folder = path if path.is_dir() else path.parent
         found = [folder / name for name in SIDECARS if (folder / name).is_file()]
-        return cls.load(found[0]) if found else cls()
+        return cls.load(found[0])._within(folder, found[0]) if found else cls()
+
+    def _within(self, folder: Path, told: Path) -> Given:
+        """A folder may come from anywhere: its `options.url` opens nothing outside of it. Raises ValueError where it would."""
+        if URL not in self.options:
+            return self
+        url = self.options[URL]
+        try:
+            if not isinstance(url, str) or ":" in url:
+                raise ValueError("it is a URL")
+            here = checks.inside(folder, url)
+        except ValueError as error:
+            raise ValueError(
+                f"{told}: options.url is {url!r}, and a sidecar opens only what lies in its own folder ({error}). Where you mean it, say "
+                f"it yourself: --given '{{options: {{url: {url!r}}}}}' --format weatherbench, or open the store by its own path"
+            ) from error
+        return replace(self, options={**self.options, URL: str(here)})
 
     def over(self, other: Given) -> Given:
         """This, and what it leaves open from the other."""
