@@ -146,13 +146,18 @@ def step(times: Numbers, place: str) -> float:
     return float(times[-1] - times[0]) / (len(times) - 1)
 
 
-def inside(folder: Path, name: str) -> Path:
-    """The path of a file named within a folder. Raises ValueError for a name that leads out of it."""
+def named(folder: Path, name: str) -> Path:
+    """The path of a file named within a folder, or of a link there. Raises ValueError for a name that leads out of it."""
     windows = PureWindowsPath(name)
     parts = (*PurePosixPath(name).parts, *windows.parts)
     if not name or PurePosixPath(name).is_absolute() or windows.drive or windows.root or ".." in parts:
         raise ValueError(f"{folder}: the name {name!r} leads out of the folder; only names within it are read")
-    path = folder / name
+    return folder / name
+
+
+def inside(folder: Path, name: str) -> Path:
+    """The path of a file that lies within a folder. Raises ValueError for a name, or a link, that leads out of it."""
+    path = named(folder, name)
     if not path.resolve().is_relative_to(folder.resolve()):
         raise ValueError(f"{folder}: {name!r} is a link that leads out of the folder; copy the file into it")
     return path

@@ -170,4 +170,5 @@ def test_links_that_lead_out_of_a_folder_are_refused(tmp_path: Path) -> None:
     (folder / "link").symlink_to(tmp_path / "secret")
     with pytest.raises(ValueError, match="link that leads out"):
         checks.inside(folder, "link")
+    assert checks.named(folder, "link") == folder / "link"
     assert checks.inside(folder, "a/b.npy") == folder / "a" / "b.npy"
