@@ -5,7 +5,8 @@
     3{0}                            N times the same: one value, repeated without memory
     faces                           4(0 1 5 4) ..., binary: where each begins, then all their corners (faceCompactList)
 
-A declared N is believed only once the file is known to hold that much. Of text, a block of `PIECE` bytes at a time is turned into numbers.
+A declared N is believed only once the file is known to hold that much. Of text, in which comments may stand anywhere, a block of `PIECE`
+bytes at a time is turned into numbers.
 """
 
 from __future__ import annotations
@@ -28,7 +29,6 @@ PIECE = 4 << 20
 END, CLOSE = re.compile(rb"\)\s*\)"), re.compile(rb"\)")
 INNER = re.compile(rb"\([^()]*\)")
 BLANK = bytes.maketrans(b"()", b"  ")
-COMMENT = re.compile(rb"//[^\n]*|/\*.*?\*/", re.DOTALL)
 
 
 def read(cursor: Cursor, kind: str, header: Header | None) -> NDArray[Any]:
@@ -63,18 +63,16 @@ def binary(cursor: Cursor, size: int, dtype: np.dtype[Any], start: int) -> NDArr
     return found
 
 
-def text(cursor: Cursor, shape: tuple[int, ...], dtype: np.dtype[Any], nested: bool, start: int) -> NDArray[Any]:
+def text(outer: Cursor, shape: tuple[int, ...], dtype: np.dtype[Any], nested: bool, start: int) -> NDArray[Any]:
     """Numbers as text from here to the closing bracket; where they are `nested`, each row is in brackets of its own."""
-    size, left = prod(shape), len(cursor.data) - cursor.at
+    size, left = prod(shape), len(outer.data) - outer.at
     if 2 * size > left + 1:
-        cursor.fail(f"a list of {size} numbers does not fit into the {left} bytes left; is the file truncated?", start)
-    end, after = _end(cursor, nested and size > 0, start)
+        outer.fail(f"a list of {size} numbers does not fit into the {left} bytes left; is the file truncated?", start)
+    cursor, end, after = _end(outer, nested and size > 0, start)
     out, filled, at = np.empty(size, dtype), 0, cursor.at
     while at < end:
         stop = _seam(cursor, min(at + PIECE, end), end, nested)
         block = cursor.data[at:stop]
-        if b"/" in block:
-            block = COMMENT.sub(b" ", block)
         if nested and not _in_rows(block, shape[-1] if len(shape) > 1 else 1):
             cursor.fail(f"the rows of this list are not all {shape[-1] if len(shape) > 1 else 1} numbers in brackets", at)
         values = numbers(block, dtype, cursor, at)
@@ -84,7 +82,7 @@ def text(cursor: Cursor, shape: tuple[int, ...], dtype: np.dtype[Any], nested: b
         filled, at = filled + len(values), stop
     if filled != size:
         cursor.fail(f"the list declares {size} numbers and holds {filled}", start)
-    cursor.at = after
+    outer.at = after
     return out.reshape(shape)
 
 
@@ -120,21 +118,21 @@ def numbers(block: bytes, dtype: np.dtype[Any], cursor: Cursor, at: int) -> NDAr
         cursor.fail(f"{wrong[:40].decode('latin-1')!r} in a list of numbers", at + max(block.find(wrong), 0))
 
 
-def faces(cursor: Cursor, header: Header) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def faces(outer: Cursor, header: Header) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """(F + 1,) where each face begins, and the points of all of them. Raises ValueError as `read` does."""
     if header.binary and header.kind != "faceCompactList":
-        cursor.fail(f"a binary {header.kind} is of another layout; write the mesh again with `foamFormatConvert`", 0)
+        outer.fail(f"a binary {header.kind} is of another layout; write the mesh again with `foamFormatConvert`", 0)
     if header.binary:
-        begins, corners = (read(cursor, "label", header).astype(np.int64) for _ in range(2))
+        begins, corners = (read(outer, "label", header).astype(np.int64) for _ in range(2))
         if not len(begins) or begins[0] != 0 or begins[-1] != len(corners) or (np.diff(begins) < 0).any():
-            cursor.fail(f"the faces do not begin where they should: {len(begins)} places for {len(corners)} corners", 0)
+            outer.fail(f"the faces do not begin where they should: {len(begins)} places for {len(corners)} corners", 0)
         return begins, corners
-    start, count = cursor.at, cursor.count("of the list of faces")
-    cursor.take(b"(", f"after the length {count}")
-    if 4 * count > len(cursor.data) - cursor.at:
-        cursor.fail(f"{count} faces do not fit into the {len(cursor.data) - cursor.at} bytes left; is the file truncated?", start)
-    end, after = _end(cursor, count > 0, start)
-    block = COMMENT.sub(b" ", cursor.data[cursor.at : end])
+    start, count = outer.at, outer.count("of the list of faces")
+    outer.take(b"(", f"after the length {count}")
+    if 4 * count > len(outer.data) - outer.at:
+        outer.fail(f"{count} faces do not fit into the {len(outer.data) - outer.at} bytes left; is the file truncated?", start)
+    cursor, end, after = _end(outer, count > 0, start)
+    block = cursor.data[cursor.at : end]
     integer = np.dtype(np.int64)
     sizes = numbers(INNER.sub(b" ", block), integer, cursor, cursor.at)
     flat = numbers(block, integer, cursor, cursor.at)
@@ -144,16 +142,20 @@ def faces(cursor: Cursor, header: Header) -> tuple[NDArray[np.int64], NDArray[np
     heads = begins[:-1] + np.arange(count)
     if not np.array_equal(flat[heads], sizes):
         cursor.fail("a face has another number of corners than it declares", start)
-    cursor.at = after
+    outer.at = after
     return begins, np.delete(flat, heads)
 
 
-def _end(cursor: Cursor, nested: bool, start: int) -> tuple[int, int]:
-    """Where the numbers end, and where the file goes on."""
-    found = (END if nested else CLOSE).search(cursor.data, cursor.at)
+def _end(cursor: Cursor, nested: bool, start: int) -> tuple[Cursor, int, int]:
+    """The bytes to read the numbers from, where they end, and where the file goes on: without comments where one may stand before that."""
+    pattern = END if nested else CLOSE
+    found = pattern.search(cursor.data, cursor.at)
+    if cursor.data.find(b"/", cursor.at, found.end() if found else len(cursor.data)) >= 0:
+        cursor = cursor.bare()
+        found = pattern.search(cursor.data, cursor.at)
     if found is None:
         cursor.fail("this list does not close; is the file truncated?", start)
-    return found.start() + (1 if nested else 0), found.end()
+    return cursor, found.start() + (1 if nested else 0), found.end()
 
 
 def _repeated(cursor: Cursor, shape: tuple[int, ...], width: int, dtype: np.dtype[Any]) -> NDArray[Any]:
@@ -161,7 +163,11 @@ def _repeated(cursor: Cursor, shape: tuple[int, ...], width: int, dtype: np.dtyp
     start = cursor.at
     cursor.take(b"{", "before a repeated value")
     close = cursor.data.find(b"}", cursor.at)
-    value = numbers(cursor.data[cursor.at : max(close, cursor.at)], dtype, cursor, start) if close >= 0 else np.zeros(0)
+    data = cursor.data
+    if data.find(b"/", cursor.at, close if close >= 0 else len(data)) >= 0:
+        data = cursor.bare().data
+        close = data.find(b"}", cursor.at)
+    value = numbers(data[cursor.at : max(close, cursor.at)], dtype, cursor, start) if close >= 0 else np.zeros(0)
     if len(value) != width:
         cursor.fail(f"N{{...}} repeats one value of {width} numbers, and {len(value)} are there", start)
     cursor.at = close + 1

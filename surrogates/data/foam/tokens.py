@@ -22,6 +22,7 @@ STRING = re.compile(rb'"((?:[^"\\]|\\.)*+)"', re.DOTALL)
 VERBATIM = re.compile(rb"#\{(.*?)#\}", re.DOTALL)
 DIRECTIVE = re.compile(rb"#[A-Za-z]\w*")
 MACRO = re.compile(rb"\$(?:\{([^{}\s]*)\}|([\w:.+\-]+))")
+REMARK = re.compile(rb'"(?:[^"\\]|\\.)*+"|//[^\n]*+|/\*.*?\*/', re.DOTALL)
 CHUNK = re.compile(rb"(?:[^\s\"'/;{}()$\x00]|/(?![/*]))++")
 SHORT = 300
 """Bytes of the longest number or word: those who write longer ones want to fill memory."""
@@ -32,6 +33,13 @@ class Cursor:
 
     def __init__(self, data: Bytes, path: Path, at: int = 0) -> None:
         self.data, self.path, self.at = data, path, at
+        self._bare: bytes | None = None
+
+    def bare(self) -> Cursor:
+        """This place in the bytes with blanks for comments, so that each byte and line stays where it is."""
+        if self._bare is None:
+            self._bare = REMARK.sub(lambda m: m.group() if m.group()[:1] == b'"' else re.sub(rb"[^\n]", b" ", m.group()), self.data)
+        return Cursor(self._bare, self.path, self.at)
 
     def fail(self, message: str, at: int | None = None) -> NoReturn:
         """ValueError, with file and line."""

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from surrogates.data.foam import lists, source
-from surrogates.data.foam.header import read_header
+from surrogates.data.foam.header import Header, read_header
 from surrogates.data.foam.tokens import Cursor
 
 STYLES = [Style(), Style(packed=True)] + [
@@ -54,6 +54,34 @@ def test_pieces_join_without_a_seam(monkeypatch: pytest.MonkeyPatch) -> None:
     values = np.arange(3000.0).reshape(-1, 3) / 7
     monkeypatch.setattr(lists, "PIECE", 101)
     np.testing.assert_array_equal(lists.read(cursor_of(Style().numbers(values)), "vector", None), values)
+
+
+@pytest.mark.parametrize(
+    "remarks",
+    [
+        ("// one (1)\n", "", "\n"),
+        ("", "", "// end\n"),
+        ("/* (9 9 9) */", "// ) )\n", "/* ) */"),
+        ('// "\n', "/* ) */", '// it\'s "quoted)"\n'),
+    ],
+)
+def test_comments_may_stand_anywhere(remarks: tuple[str, str, str]) -> None:
+    """Within rows, between them, before the last bracket; what follows is read from where the list ends."""
+    a, b, c = remarks
+    for kind, text, values in (
+        ("scalar", f"3(1 {a} 2 {b} 3 {c})", [1.0, 2.0, 3.0]),
+        ("scalar", f"1(5 {a}{c})", [5.0]),
+        ("vector", f"2((1 {a} 2 3) {b} (4 5 6) {c})", [[1.0, 2, 3], [4, 5, 6]]),
+        ("scalar", f"2{{7 {a}{c}}}", [7.0, 7.0]),
+    ):
+        cursor = cursor_of(f'{text} "http://x" // the end'.encode())
+        np.testing.assert_array_equal(lists.read(cursor, kind, None), values)
+        assert cursor.peek() == b'"' and cursor.string() == "http://x" and cursor.peek() == b""
+    cursor = cursor_of(f"2(3(0 {a} 1 2) {b} 4(3 4 5 6) {c}) // the end".encode())
+    begins, corners = lists.faces(cursor, Header("faceList", False, np.dtype("<i4"), np.dtype("<f8")))
+    assert begins.tolist() == [0, 3, 7] and corners.tolist() == list(range(7)) and cursor.peek() == b""
+    with pytest.raises(ValueError, match="f: line 3: 'x' in a list"):
+        lists.read(cursor_of(f"3(1 {a.strip()}\n\n x 3) // ".replace("// one (1)\n\n", "// one\n\n").encode()), "scalar", None)
 
 
 def test_faces_of_different_sizes() -> None:
