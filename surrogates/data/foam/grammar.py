@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from surrogates.data.foam import lists
 from surrogates.data.foam.dictionary import Code, Dictionary, Dimensions, Refused
 from surrogates.data.foam.tokens import DIRECTIVE, MACRO, STRING, VERBATIM, Cursor
-from surrogates.data.foam.units import BASE
+from surrogates.data.foam.units import BASE, exponents
 
 if TYPE_CHECKING:
     from surrogates.data.foam.header import Header
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 DEEP, LONG, ENTRIES = 64, 10_000, 1_000_000
 """Brackets within brackets; items of one value; items of one file: more is no case but an attack on memory."""
 LIST = re.compile(rb"List<(\w+)>")
-SYMBOLS = re.compile(rb"[A-Za-z][A-Za-z0-9^\- ]{0,80}")
+SYMBOLS = re.compile(rb"[A-Za-z1][\w^+\-.*/ ]{0,80}")
 MODES = ("merge", "overwrite", "protect", "warn", "error", "default")
 EXPAND = "`foamDictionary -expand FILE` prints it as plain text; save that instead, or set the value by hand"
 
@@ -134,7 +134,8 @@ class Parser:
         count = self.cursor.count(f"of a List<{kind}>")
         return self._list(scope, depth) if count or self.cursor.peek() == b"(" else []
 
-    def _list(self, scope: Dictionary, depth: int) -> list[Any]:
+    def _list(self, scope: Dictionary, depth: int) -> list[Any] | Refused:
+        """( item* ); refused as a whole where one item is."""
         start, items = self.cursor.at, []
         self.cursor.take(b"(", "before a list")
         while (char := self.cursor.peek()) != b")":
@@ -142,7 +143,7 @@ class Parser:
                 self.cursor.fail("the ( of this list does not close; is the file truncated?", start)
             items.extend(self.item(scope, depth + 1))
         self.cursor.at += 1
-        return items
+        return next((i for i in items if isinstance(i, Refused)), items)
 
     def _directive(self, into: Dictionary) -> str:
         """A # where a keyword might stand: what it could have set is unknown from here on."""
@@ -241,18 +242,17 @@ def _look_up(home: Dictionary, key: str) -> Any:
 
 
 def _dimensions(cursor: Cursor) -> Dimensions:
-    """[0 1 -1 0 0 0 0], or by symbols, [m s^-1]."""
+    """[0 1 -1 0 0 0 0], or by symbols, [m s^-1], [m/s], [Pa]; [] has none."""
     start = cursor.at
-    exponents: list[int | float] = []
+    found: list[int | float] = []
     cursor.take(b"[", "before dimensions")
-    while (number := cursor.number()) is not None and len(exponents) <= len(BASE):
-        exponents.append(number)
-    if not exponents and (found := cursor.match(SYMBOLS)):
-        powers = dict.fromkeys(BASE, 0)
-        for symbol, power in re.findall(r"(\w+?)(?:\^(-?\d+))?(?:\s+|$)", found.group().decode()):
-            if symbol not in powers:
-                cursor.fail(f"the unit {symbol!r} is not among {list(BASE)}; write 7 exponents", start)
-            powers[symbol] += int(power or 1)
-        exponents = list(powers.values())
+    while (number := cursor.number()) is not None and len(found) <= len(BASE):
+        found.append(number)
+    if not found:
+        symbols = cursor.match(SYMBOLS)
+        try:
+            found = list(exponents(symbols.group().decode() if symbols else ""))
+        except ValueError as error:
+            cursor.fail(str(error), start)
     cursor.take(b"]", "after dimensions")
-    return Dimensions(tuple(exponents))
+    return Dimensions(tuple(found))

@@ -52,6 +52,31 @@ def test_units_by_symbols() -> None:
         parse("a [furlong s^-1] 1;")
 
 
+@pytest.mark.parametrize(
+    ("symbols", "units"),
+    [
+        ("", "1"),
+        ("1/s", "s-1"),
+        ("m/s", "m s-1"),
+        ("kg/m/s^2", "kg m-1 s-2"),
+        ("Pa", "kg m-1 s-2"),
+        ("J/kg/K", "m2 s-2 K-1"),
+        ("W*m^-2", "kg s-3"),
+        ("N m", "kg m2 s-2"),
+        ("rad/s", "s-1"),
+        ("m^0.5", "m^0.5"),
+    ],
+)
+def test_units_as_newer_versions_write_them(symbols: str, units: str) -> None:
+    assert units_of(parse(f"a [{symbols}] 1;")["a"][0].exponents, "") == units
+
+
+@pytest.mark.parametrize("symbols", ["mm", "deg", "m/(s K)", "m^x", "m//s", "bar"])
+def test_units_with_a_factor_and_nonsense_are_refused(symbols: str) -> None:
+    with pytest.raises(ValueError, match="case/system/file: line 1"):
+        parse(f"a [{symbols}] 1;")
+
+
 def test_macros() -> None:
     d = parse(
         """
@@ -84,6 +109,15 @@ def test_what_would_run_is_refused_and_the_rest_is_read(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match=f"{key}: {name} would run code and is not followed"):
             d[key]
     assert not touched.exists()
+
+
+def test_what_is_refused_within_brackets_says_why() -> None:
+    d = parse("inlet { value uniform (#eval{ 2*3 } 0 0); deep ((1 $x) 2); type fixedValue; }")
+    with pytest.raises(ValueError, match="inlet: value: #eval would run code"):
+        d.at("inlet.value")
+    with pytest.raises(ValueError, match=r"deep: \$x is not defined"):
+        d.at("inlet.deep")
+    assert d.at("inlet.type") == "fixedValue"
 
 
 def test_an_include_is_not_followed(tmp_path: Path) -> None:
