@@ -25,7 +25,7 @@ from surrogates.data.files import SUFFIXES
 from surrogates.data.layout import MEMBERS, OURS, PART, Known, Part, checksum, create
 from surrogates.data.read import open_hdf5, read_file
 from surrogates.data.recipe import Recipe, load_recipe
-from surrogates.data.workers import cores, locked, one_thread_each, pool, progress
+from surrogates.data.workers import locked, one_thread_each, pool, progress
 from surrogates.interchange import from_xarray
 
 
@@ -43,7 +43,8 @@ def make(
 
     `size` is "tiny", "small" or "full" (default: "small" where the recipe declares it, else "full").
     `workers` threads (default: the cores at hand) advance one group each, or, with a `scheduler` ("local", or the address of a dask
-    scheduler whose workers see the folder), so many processes; the bits depend on neither. Raises ValueError for a recipe that is wrong
+    scheduler whose workers see the folder), so many processes, at an address by default those that are there; the bits depend on none
+    of it. Raises ValueError for a recipe that is wrong
     and for a folder that holds another data set, OSError where the disk has no room for it. Stopped at any moment, the same call resumes.
     """
     chosen = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, size)
@@ -54,7 +55,7 @@ def make(
         parts = begin(chosen, folder)
         if parts:
             with one_thread_each():
-                results = run(chosen, parts, workers or cores(), device, quiet, scheduler)
+                results = run(chosen, parts, workers, device, quiet, scheduler)
             close(parts, certify(chosen, parts, results))
     return folder
 
@@ -64,7 +65,7 @@ def begin(recipe: Recipe, folder: Path) -> dict[str, Part]:
 
     Raises ValueError where the folder holds another recipe, or what another version of this package began.
     """
-    written = json.dumps(recipe.to_json(), sort_keys=True)
+    written = json.dumps(truth.written(recipe), sort_keys=True)
     places = {s: folder / "data" / s / f"{recipe.name}{SUFFIXES[0]}{PART}" for s in recipe.counts}
     finished = {s: p.with_name(p.name.removesuffix(PART)) for s, p in places.items()}
     for path in (*finished.values(), *places.values()):
@@ -82,7 +83,9 @@ def begin(recipe: Recipe, folder: Path) -> dict[str, Part]:
     return {s: Part(p) for s, p in places.items()}
 
 
-def run(recipe: Recipe, parts: dict[str, Part], workers: int, device: str, quiet: bool, scheduler: str | None = None) -> dict[str, Tensor]:
+def run(
+    recipe: Recipe, parts: dict[str, Part], workers: int | None, device: str, quiet: bool, scheduler: str | None = None
+) -> dict[str, Tensor]:
     """Write every group that is not complete, each into its own region of its file; returns what the certificate needs."""
     todo = [(s, ids) for s in recipe.counts for ids in recipe.groups(s) if not _complete(recipe, parts[s], s, ids)]
     checks = {name: work for name, (_, work) in jobs(recipe, device).items()}

@@ -114,17 +114,17 @@ class Layer:
 
 @dataclass(frozen=True)
 class Solver:
-    """The truth solver: its grid, its longest time step, its precision and its scheme."""
+    """The truth solver: its grid, its longest time step, its precision, and its scheme where the equation has a choice."""
 
     resolution: tuple[int, ...]
     dt: float
     dtype: str = "float64"
-    scheme: str = "etdrk4"
+    scheme: str | None = None
 
     def __post_init__(self) -> None:
         positive(dt=self.dt)
         one_of("dtype", self.dtype, ("float32", "float64"))
-        one_of("scheme", self.scheme, ("etdrk2", "etdrk4"))
+        one_of("scheme", self.scheme or "etdrk4", ("etdrk2", "etdrk4"))
 
 
 @dataclass(frozen=True)
@@ -173,6 +173,22 @@ class Split:
         if isinstance(entry, bool) or not isinstance(entry, int):
             raise ValueError(f"expected a count of trajectories, or {{trajectories: 4, parameters: {{...}}}}, got {entry!r}")
         return cls(entry)
+
+
+def keep_apart(parameters: Mapping[str, Distribution], splits: Mapping[str, Split]) -> None:
+    """Raises ValueError where a split has a range for a parameter that is none, or one that meets that of another split."""
+    for split, entry in splits.items():
+        for name, own in entry.parameters.items():
+            if name not in parameters:
+                known = f"{list(parameters)}{nearest(name, parameters)}"
+                raise ValueError(f"splits.{split}.parameters.{name} is not among the parameters {known}")
+            for other, theirs in splits.items():
+                (lo, hi), (a, b) = own.bounds, theirs.parameters.get(name, parameters[name]).bounds
+                if other != split and lo <= b and a <= hi:
+                    raise ValueError(
+                        f"the ranges of {name!r} in the splits {split!r} [{lo:g}, {hi:g}] and {other!r} [{a:g}, {b:g}] overlap; "
+                        "a split by parameter range keeps them apart"
+                    )
 
 
 @dataclass(frozen=True)

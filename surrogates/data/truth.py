@@ -64,6 +64,7 @@ EQUATIONS: dict[str, Callable[..., Truth]] = {
     "wave": pde.Wave,
     "mp_pde": pde.MessagePassingPDE,
     "riemann2d": pde.Riemann2d,
+    "richtmyer_meshkov": pde.RichtmyerMeshkov,
     "channel": pde.Channel,
     "darcy": pde.Darcy,
     "condiff": pde.ConDiff,
@@ -71,6 +72,7 @@ EQUATIONS: dict[str, Callable[..., Truth]] = {
 }
 SCHEMES = {"etdrk2": pde.etdrk2, "etdrk4": pde.etdrk4}
 STAGES = {"etdrk2": 2, "etdrk4": 4}
+SCHEME = "etdrk4"  # where a recipe says nothing, of an equation that has a choice
 BURN_IN, SETTLE, FRAMES = 1, 2, 3  # each stage has noise of its own, so that no frame is driven by what made its initial state
 CHOSEN = ("resolution", "max_dt", "dtype", "scheme")  # arguments of a solver that other keys of a recipe decide
 CONDITIONS = "conditions"  # the argument of initial states that depend on parameters
@@ -88,12 +90,16 @@ def solver_of(recipe: Recipe, settings: Solver) -> Truth:
         )
     made = EQUATIONS[recipe.equation]
     takes = inspect.signature(made).parameters
-    scheme = {"scheme": SCHEMES[settings.scheme]} if "scheme" in takes else {}
+    chosen = _chosen(recipe, settings)
+    scheme = {} if chosen is None else {"scheme": SCHEMES[chosen]}
     for name in recipe.options:
         if name not in takes or name in CHOSEN:
             free = [n for n in takes if n not in CHOSEN]
             raise ValueError(f"{recipe.equation} has no option {name!r}; it has {free}{nearest(name, free)}")
     solver = made(settings.resolution, max_dt=settings.dt, dtype=settings.dtype, **scheme, **recipe.options)
+    for name in recipe.options:
+        if name in solver.constants:
+            raise ValueError(f"options.{name} is a coefficient of {recipe.equation}; write it under parameters, which files tell")
     for name in recipe.parameters:
         if name not in solver.constants:
             raise ValueError(
@@ -107,6 +113,25 @@ def solver_of(recipe: Recipe, settings: Solver) -> Truth:
         if name not in known:
             raise ValueError(f"initial states of {recipe.equation} have no {name!r}; they have {known}{nearest(name, known)}")
     return solver
+
+
+def _chosen(recipe: Recipe, settings: Solver) -> str | None:
+    """The scheme; None for an equation without a choice. Raises ValueError where the recipe names one all the same."""
+    if "scheme" in inspect.signature(EQUATIONS[recipe.equation]).parameters:
+        return settings.scheme or SCHEME
+    if settings.scheme is not None:
+        raise ValueError(f"{recipe.equation} has a stepping of its own: leave solver.scheme ({settings.scheme}) out of the recipe")
+    return None
+
+
+def written(recipe: Recipe) -> dict[str, Any]:
+    """The recipe as a file keeps it: with the scheme that advances it, and none where the equation has no choice."""
+    out = recipe.to_json()
+    for entry, settings in ((out["solver"], recipe.solver), ((out["burn_in"] or {}).get("solver"), recipe.coarse)):
+        if entry is not None:
+            chosen = _chosen(recipe, settings)
+            entry.update({"scheme": chosen}) if chosen is not None else entry.pop("scheme")
+    return out
 
 
 def fields_of(recipe: Recipe) -> Fields:
@@ -189,7 +214,8 @@ def _pass(
     if not time:
         return u
     chunks, noise = _chunks(settings, time), SeededNoise(splitmix(recipe.seed, stage), ids, [0] * len(ids))
-    return deque(_advance(recipe, ids, u, time / chunks, chunks, settings, box, box, tick, noise), maxlen=1).pop()
+    key = "burn_in.solver.dt" if stage == BURN_IN else "solver.dt"
+    return deque(_advance(recipe, ids, u, time / chunks, chunks, settings, box, box, tick, noise, key), maxlen=1).pop()
 
 
 def _advance(
@@ -203,7 +229,9 @@ def _advance(
     stored: Box | Sphere,
     tick: Tick,
     noise: Noise,
+    key: str = "solver.dt",
 ) -> Iterator[Tensor]:
+    """Frames; `key` is that of the recipe which a flow that blows up has to be given a smaller value of."""
     solver = solver_of(recipe, settings)
     state: State = solver.begin(u[:, None], conditions(recipe, ids, box, step, u))
     at = conditions(recipe, ids, stored, step, u)
@@ -212,7 +240,8 @@ def _advance(
         if not bool(torch.isfinite(made).all()):
             rows = [i for i, row in zip(ids, made, strict=True) if not bool(torch.isfinite(row).all())]
             raise ValueError(
-                f"the truth solver blew up in trajectories {rows} after time {(n + 1) * step:g}; lower solver.dt ({settings.dt:g})"
+                f"the truth solver blew up in trajectories {rows} after time {(n + 1) * step:g} of this stage; "
+                f"lower {key} ({settings.dt:g})"
             )
         tick(len(ids) * _cost(settings, step))
         yield made[:, 0]
@@ -240,4 +269,4 @@ def _chunks(settings: Solver, time: float) -> int:
 
 
 def _cost(settings: Solver, step: float) -> float:
-    return float(prod(settings.resolution) * STAGES[settings.scheme] * ceil(step / settings.dt * (1 - 1e-12)))
+    return float(prod(settings.resolution) * STAGES[settings.scheme or SCHEME] * ceil(step / settings.dt * (1 - 1e-12)))

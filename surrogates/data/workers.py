@@ -33,12 +33,15 @@ def cores() -> int:
 
 
 @contextmanager
-def pool(workers: int, tick: Tick, scheduler: str | None = None) -> Iterator[Submit]:
+def pool(workers: int | None, tick: Tick, scheduler: str | None = None) -> Iterator[Submit]:
     """Threads of this process, or with a `scheduler` processes of its cluster; leaving early (an error, Ctrl-C) stops them.
 
-    Threads tick as they work and stop at their next tick; a job on a cluster ticks once, when it is done.
+    Threads tick as they work and stop at their next tick; a job on a cluster ticks once, when it is done. None are as many `workers` as
+    cores here, but those that there are of a scheduler at an address.
     """
-    with _threads(workers, tick) if scheduler is None else _processes(workers, tick, scheduler) as submit:
+    here = scheduler in (None, cluster.LOCAL)
+    count = workers or cores() if here else workers
+    with _threads(count or 1, tick) if scheduler is None else _processes(count, tick, scheduler) as submit:
         yield submit
 
 
@@ -61,8 +64,8 @@ def _threads(workers: int, tick: Tick) -> Iterator[Submit]:
 
 
 @contextmanager
-def _processes(workers: int, tick: Tick, scheduler: str) -> Iterator[Submit]:
-    with cluster.client(scheduler, workers) as client, client.get_executor(pure=False, retries=cluster.RETRIES) as executor:
+def _processes(workers: int | None, tick: Tick, scheduler: str) -> Iterator[Submit]:
+    with cluster.client(scheduler, workers) as client, client.get_executor(pure=False) as executor:
 
         def submit(job: Job, work: float) -> Future[Tensor]:
             future: Future[Tensor] = executor.submit(_alone, job)

@@ -183,8 +183,11 @@ def test_without_room_it_stops_before_any_work(recipe: Recipe, tmp_path: Path, m
 
 def test_a_solver_that_blows_up_is_an_error(recipe: Recipe, tmp_path: Path) -> None:
     wild = replace(recipe, initial={"rms": 1e4}, burn_in=None, solver=replace(recipe.solver, dt=0.2))
-    with pytest.raises(ValueError, match="the truth solver blew up in trajectories"):
+    with pytest.raises(ValueError, match=r"the truth solver blew up in trajectories .*; lower solver.dt \(0"):
         make(wild, out=tmp_path, quiet=True)
+    burnt = replace(recipe, initial={"rms": 1e4})
+    with pytest.raises(ValueError, match=r"; lower burn_in.solver.dt \(0.1\)"):
+        start(burnt, [0], lambda work: None)
 
 
 def test_the_lead_is_that_of_the_last_frame_before_any_row_falls() -> None:
