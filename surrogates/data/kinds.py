@@ -45,7 +45,7 @@ def path_of(name_or_path: str | Path) -> Path:
 def kind_of(path: Path) -> str | None:
     """The kind that a recipe declares; None for an equation. Raises ValueError for one that does not exist."""
     kind = load_yaml(path).get("kind")
-    if kind is not None and kind not in KINDS:
+    if kind is not None and not (isinstance(kind, str) and kind in KINDS):
         raise ValueError(f"{path}: kind: {kind!r} is none of {list(KINDS)}{nearest(str(kind), KINDS)}; leave it out for an equation")
     return None if kind is None else str(kind)
 

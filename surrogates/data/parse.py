@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 import types
 import typing
 from collections.abc import Mapping
@@ -34,6 +35,12 @@ def load_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(entry, dict):
         raise ValueError(f"{path}: expected a mapping of keys, got {type(entry).__name__}")
     return entry
+
+
+def check_name(name: str) -> None:
+    """Raise ValueError unless a data set of this name is one folder, and one file, wherever it is made."""
+    if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name) is None:
+        raise ValueError(f"name: {name!r} becomes a folder and a file: write letters, digits, _ and -, the first no _ or -")
 
 
 def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,8 +16,22 @@ from typing import Any
 from surrogates import catalog
 from surrogates.data.distribution import Distribution
 from surrogates.data.layout import MEMBERS
-from surrogates.data.parse import load_yaml, merge, parse
-from surrogates.data.sections import BurnIn, Check, Frames, Globe, Interval, Layer, Members, Solver, Space, Split, one_of, positive
+from surrogates.data.parse import check_name, load_yaml, merge, parse
+from surrogates.data.sections import (
+    BurnIn,
+    Check,
+    Frames,
+    Globe,
+    Interval,
+    Layer,
+    Members,
+    Solver,
+    Space,
+    Split,
+    keep_apart,
+    one_of,
+    positive,
+)
 from surrogates.domains import Box, Sphere
 from surrogates.errors import nearest
 from surrogates.noise import splitmix
@@ -52,6 +66,7 @@ class Recipe:
     size: str = "full"
 
     def __post_init__(self) -> None:
+        check_name(self.name)
         for split in self.splits:
             one_of("split", split, SPLITS)
         if "train" not in self.splits:
@@ -71,18 +86,7 @@ class Recipe:
         self._check_parameters()
 
     def _check_parameters(self) -> None:
-        for split, entry in self.splits.items():
-            for name, own in entry.parameters.items():
-                if name not in self.parameters:
-                    known = f"{list(self.parameters)}{nearest(name, self.parameters)}"
-                    raise ValueError(f"splits.{split}.parameters.{name} is not among the parameters {known}")
-                for other in self.splits:
-                    (lo, hi), (a, b) = own.bounds, self.distribution(name, other).bounds
-                    if other != split and lo <= b and a <= hi:
-                        raise ValueError(
-                            f"the ranges of {name!r} in the splits {split!r} [{lo:g}, {hi:g}] and {other!r} [{a:g}, {b:g}] overlap; "
-                            "a split by parameter range keeps them apart"
-                        )
+        keep_apart(self.parameters, self.splits)
         for split in self.splits:
             for name in self.parameters:
                 if self.distribution(name, split).bounds[0] == 0 and name not in MAY_VANISH:

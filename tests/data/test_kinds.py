@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 
 from surrogates import catalog
 from surrogates.data import kinds
@@ -30,6 +31,21 @@ def test_a_kind_that_does_not_exist_is_named(tmp_path: Path) -> None:
     (tmp_path / "recipe.yaml").write_text("name: a\nkind: observation\n")
     with pytest.raises(ValueError, match=r"recipe.yaml: kind: 'observation' is none of .* did you mean 'observations'"):
         kinds.load(tmp_path)
+
+
+def test_a_kind_that_is_no_word_is_named(tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_text("name: a\nkind: [cases]\n")
+    with pytest.raises(ValueError, match=r"recipe.yaml: kind: \['cases'\] is none of"):
+        kinds.load(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["../../evil", "/evil", "a/b", ".hidden", "-rf", "", "a b"])
+@pytest.mark.parametrize("shipped", ["kdv", "cylinder_wake", "navy_winds"])
+def test_a_name_is_no_path(shipped: str, name: str, tmp_path: Path) -> None:
+    entry = yaml.safe_load(kinds.path_of(shipped).read_text())
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump({**entry, "name": name}))
+    with pytest.raises(ValueError, match=r"recipe.yaml.*name: '.*' becomes a folder and a file: write letters, digits"):
+        kinds.make(tmp_path, out=None, quiet=True)
 
 
 @pytest.mark.parametrize(("argument", "value"), [("device", "cuda"), ("scheduler", "local")])

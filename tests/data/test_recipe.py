@@ -14,7 +14,7 @@ from surrogates import catalog
 from surrogates.data import kinds
 from surrogates.data.distribution import Distribution
 from surrogates.data.recipe import SIZES, Recipe, load_recipe, sizes_of
-from surrogates.data.truth import fields_of, solver_of
+from surrogates.data.truth import fields_of, solver_of, written
 
 GOOD: dict[str, Any] = {
     "name": "made",
@@ -161,7 +161,11 @@ def test_options_reach_the_solver_and_wrong_ones_are_named(write: Any) -> None:
     solver = solver_of(recipe, recipe.solver)
     assert (solver.filter, solver.width) == ("gaussian", 1.5)  # type: ignore[attr-defined]
     assert Recipe.from_json(json.loads(json.dumps(recipe.to_json()))) == recipe
-    for wrong, said in (({"filtre": "sharp"}, "did you mean 'filter'"), ({"max_dt": 0.2}, "has no option 'max_dt'")):
+    for wrong, said in (
+        ({"filtre": "sharp"}, "did you mean 'filter'"),
+        ({"max_dt": 0.2}, "has no option 'max_dt'"),
+        ({"viscosity": 0.2}, "options.viscosity is a coefficient of filtered_turbulence; write it under parameters"),
+    ):
         recipe = load_recipe(write(**les, **grids, options=wrong))
         with pytest.raises(ValueError, match=said):
             solver_of(recipe, recipe.solver)
@@ -169,6 +173,19 @@ def test_options_reach_the_solver_and_wrong_ones_are_named(write: Any) -> None:
 
 def test_a_recipe_without_options_is_written_as_it_always_was(write: Any) -> None:
     assert not {"options", "members"} & set(load_recipe(write()).to_json())
+
+
+def test_files_tell_the_scheme_where_there_is_a_choice_of_one(write: Any) -> None:
+    """Files of equations that have a scheme are still theirs."""
+    recipe = load_recipe(write(burn_in={"time": 1.0, "solver": {"resolution": [16], "dt": 0.1, "scheme": "etdrk2"}}))
+    told = written(recipe)
+    assert (told["solver"]["scheme"], told["burn_in"]["solver"]["scheme"]) == ("etdrk4", "etdrk2")
+    assert written(Recipe.from_json(json.loads(json.dumps(told)))) == told
+    exact = {"equation": "advection", "parameters": {"speed": 1.0}, "splits": {"train": 1}, "sizes": {}}
+    assert "scheme" not in written(load_recipe(write(**exact)))["solver"]
+    named = load_recipe(write(**exact, solver={"resolution": [32], "dt": 0.01, "scheme": "etdrk2"}))
+    with pytest.raises(ValueError, match=r"advection has a stepping of its own: leave solver.scheme \(etdrk2\) out"):
+        solver_of(named, named.solver)
 
 
 def test_a_layer_has_walls_where_it_says(write: Any) -> None:

@@ -8,10 +8,12 @@
     solver: {courant: 1.0}
     frames: {start: 4.0, step: 0.02, count: 101}
     splits: {train: 24, valid: 4, test: 4}
+    certificate: 1.0                      # s over which a test case is solved again, finer (`certificate`); left out: it is not
     sizes: {tiny: {...}}                  # laid over the rest, as in other recipes
 
 Case i has the same parameters whatever the others are: attempt k of a parameter is drawn by (seed, i, k, name), and the case takes the
-first attempt that its family can build (obstacles within the channel, apart from each other).
+first attempt that its family can build (obstacles within the channel, apart from each other). A split with a range of its own for a
+parameter keeps it apart from the others. The first frame is one that the solver has made: `frames.start` is not 0.
 """
 
 from __future__ import annotations
@@ -22,10 +24,11 @@ from pathlib import Path
 from typing import Any
 
 from surrogates import catalog
+from surrogates.data.cases.certificate import checked_leads
 from surrogates.data.cases.families import Family, family_of
 from surrogates.data.distribution import Distribution
-from surrogates.data.parse import load_yaml, merge, parse
-from surrogates.data.sections import Split, one_of, positive
+from surrogates.data.parse import check_name, load_yaml, merge, parse
+from surrogates.data.sections import Split, keep_apart, one_of, positive
 from surrogates.errors import nearest
 from surrogates.noise import splitmix
 
@@ -79,8 +82,10 @@ class CaseRecipe:
     seed: int = 0
     size: str = "full"
     kind: str = KIND
+    certificate: float | None = None
 
     def __post_init__(self) -> None:
+        check_name(self.name)
         for split in self.splits:
             one_of("split", split, SPLITS)
         if "train" not in self.splits:
@@ -93,10 +98,14 @@ class CaseRecipe:
                 if default is None and name not in given:
                     raise ValueError(f"{what}.{name} is missing; the family {self.family!r} needs it")
         positive(**{f"mesh.{k}": v for k, v in self.mesh.items()})
-        for split, entry in self.splits.items():
-            for name in entry.parameters:
-                if name not in self.parameters:
-                    raise ValueError(f"splits.{split}.parameters.{name} is not among the parameters {list(self.parameters)}")
+        keep_apart(self.parameters, self.splits)
+        if self.frames.start == 0:
+            raise ValueError(
+                "frames.start: at 0 s nothing is solved yet, the pressure least of all; begin with the first step, `start: "
+                f"{self.frames.step:g}`, or later"
+            )
+        if self.certificate is not None:
+            checked_leads(self, self.certificate)
 
     # -- what follows from it ----------------------------------------------------------------------------------
 
@@ -145,8 +154,8 @@ class CaseRecipe:
         raise ValueError(f"{self.name}: no case {case} in {ATTEMPTS} draws of its parameters; of the last one: {why}. Narrow the ranges")
 
     def to_json(self) -> dict[str, Any]:
-        """What a file keeps, and is known by."""
-        return asdict(self)
+        """What a file keeps, and is known by: what is examined afterwards changes no file."""
+        return {k: v for k, v in asdict(self).items() if k != "certificate"}
 
 
 def load(path: Path, size: str | None = None) -> CaseRecipe:

@@ -21,7 +21,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from surrogates.data.files import SPLITS
-from surrogates.data.parse import load_yaml, parse
+from surrogates.data.parse import check_name, load_yaml, parse
 
 KIND, SIZE = "observations", "full"
 CELLS = ("whole", "all")
@@ -111,6 +111,7 @@ class Recipe:
     size: str = SIZE
 
     def __post_init__(self) -> None:
+        check_name(self.name)
         if self.cells not in CELLS:
             raise ValueError(f"cells is {self.cells!r} but must be one of {list(CELLS)}")
         if set(self.splits) - set(SPLITS) or "train" not in self.splits:
