@@ -22,8 +22,10 @@ import numpy as np
 import torch
 import xarray as xr
 from jaxtyping import Bool, Float
+from numpy.typing import NDArray
 from torch import Tensor
 
+from surrogates.data.lazy import stacked
 from surrogates.domains import Box, Masked, Mesh, Patch, Sphere, layout
 from surrogates.domains.box import PERIODIC
 from surrogates.domains.harmonics import analyse, banded, dense, synthesise, transform
@@ -33,6 +35,7 @@ from surrogates.domains.sphere import CELLS
 from surrogates.interchange import FORCINGS, STATIC, declared, domain_of, fields_of
 
 MEANS, SPECTRAL = "means", "spectral"
+EAGER = 1 << 26  # bytes of a variable
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,10 @@ class Coarse:
         return f"{self.by}{self.factor}"
 
     def __call__(self, dataset: xr.Dataset) -> xr.Dataset:
-        """A Dataset with every variable that lies on all axes averaged, on the coarse domain; the others as they are."""
+        """A Dataset with every variable that lies on all axes averaged, on the coarse domain; the others as they are.
+
+        Large variables are averaged block by block, where they are looked at.
+        """
         fine = domain_of(dataset)
         coarse = self.domain(fine)
         axes = layout.axes(fine)
@@ -70,12 +76,29 @@ class Coarse:
             if str(name) not in known and not np.issubdtype(array.dtype, np.floating):
                 continue  # numbers of regions and the like have no average
             lead = [d for d in array.dims if d not in axes]
-            values = torch.from_numpy(np.ascontiguousarray(array.transpose(*lead, *axes).values))
-            u = self.values(values.reshape(-1, 1, *fine.shape), fine, vector=str(name) in vectors)
-            out[str(name)] = ((*lead, *axes), u.reshape(*values.shape[: len(lead)], *coarse.shape).numpy(), array.attrs)
+            values = self._averaged(array.transpose(*lead, *axes), fine, str(name) in vectors)
+            out[str(name)] = ((*lead, *axes), values, array.attrs)
         coords = {n: c for n, c in dataset.coords.items() if not set(c.dims) & set(axes)}
         attrs = {**dataset.attrs, "domain": json.dumps(layout.entry(coarse))}
         return xr.Dataset(out, {**coords, **layout.coords(coarse)}, attrs)
+
+    def _averaged(self, array: xr.DataArray, fine: AnyDomain, vector: bool) -> Any:
+        """The values (..., *Y) of a variable (..., *X): at once, or those of more than EAGER bytes where they are looked at."""
+        if array.nbytes <= EAGER:
+            return self._block(array.values, fine, vector)
+        import dask.array as da
+
+        lead = array.ndim - len(fine.shape)
+        held = array.data if isinstance(array.data, da.Array) else stacked([array.data], 0)[0]
+        whole = held.rechunk({lead + a: -1 for a in range(len(fine.shape))})
+        chunks = (*whole.chunks[:lead], *((n,) for n in self.domain(fine).shape))
+        meta = np.empty((0,) * array.ndim, array.dtype)
+        return whole.map_blocks(self._block, fine, vector, chunks=chunks, dtype=array.dtype, meta=meta)
+
+    def _block(self, values: NDArray[Any], fine: AnyDomain, vector: bool) -> NDArray[Any]:
+        lead = values.shape[: values.ndim - len(fine.shape)]
+        u = self.values(torch.from_numpy(np.ascontiguousarray(values)).reshape(-1, 1, *fine.shape), fine, vector=vector)
+        return np.asarray(u.reshape(*lead, *u.shape[2:]).numpy())
 
     def domain(self, fine: AnyDomain) -> AnyDomain:
         """The coarse domain. Raises ValueError where the way or the factor does not fit."""

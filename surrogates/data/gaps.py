@@ -7,9 +7,10 @@ import numpy.typing as npt
 import xarray as xr
 
 from surrogates.data.cache import declares_gaps
-from surrogates.data.starts import allowed, goes_on
+from surrogates.data.starts import allowed
+from surrogates.data.thin import follows
 from surrogates.domains import Masked
-from surrogates.interchange import TIME, domain_of, from_xarray, times_of, trajectories_of
+from surrogates.interchange import TIME, domain_of, from_xarray, trajectories_of
 
 
 def present(dataset: xr.Dataset) -> npt.NDArray[np.bool_]:
@@ -27,7 +28,5 @@ def present(dataset: xr.Dataset) -> npt.NDArray[np.bool_]:
 
 def whole_starts(dataset: xr.Dataset, frames: int) -> npt.NDArray[np.int64]:
     """The frames from which `frames` successive ones are there in every trajectory of the Dataset."""
-    times = times_of(dataset) if TIME in dataset.coords else np.arange(dataset.sizes[TIME], dtype=np.float64)
-    dt = float(dataset.attrs.get("dt", 0)) or 1.0
-    onward = goes_on(times, dt)
+    onward = follows(dataset)
     return np.flatnonzero(np.logical_and.reduce([allowed(row, onward, frames, [1]) for row in present(dataset)]))

@@ -199,8 +199,8 @@ class Windows:
         whole = sum(max(0, len(p) - (count - 1) * strides[-1]) for p in self._present)
         if len(self.runs) < whole / 2:
             warnings.warn(
-                f"gaps leave {len(self.runs)} of {whole} windows of the split {self.split!r}: frames are missing, or do not lie dt = {step:g} "
-                "apart; correct dt, or resample the data, where that is not so",
+                f"gaps leave {len(self.runs)} of {whole} windows of the split {self.split!r}: frames are missing, or do not lie "
+                f"dt = {step:g} apart; correct dt, or resample the data, where that is not so",
                 stacklevel=3,
             )
 
@@ -299,8 +299,8 @@ class Windows:
 
     @cached_property
     def checksum(self) -> str:
-        """That of the files where they have one, else SHA-256 of the packed values; of streamed ones, of what tells them apart and of frames
-        spread evenly over them."""
+        """That of the files where they have one, else SHA-256 of the packed values; of streamed ones, of what tells them apart and
+        of frames spread evenly over them."""
         if self._of_files and self._declared:
             return self._declared
         digest = sha256()

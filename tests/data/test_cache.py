@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import xarray as xr
 
 from surrogates.data import Windows
 
@@ -55,3 +57,20 @@ def test_files_side_by_side_keep_caches_of_their_own(tmp_path: Path) -> None:
     for p, past in first.items():
         assert (Windows(p, split="all").batch([0]).past == past).all()
     assert {p.name: p.stat().st_mtime_ns for p in (tmp_path / "cache").iterdir()} == kept
+
+
+def test_every_second_point_is_packed_once(dataset: xr.Dataset, write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = write(dataset).parents[2]
+    whole, part = Windows(folder, split="train"), Windows(folder, split="train", subsample=2)
+    assert torch.equal(part.batch([3]).past, whole.batch([3]).past[..., ::2, ::2]) and part.domain.shape == (3, 2)
+    assert part.beside("s") is not None and part.beside("s") != whole.beside("s") and part.checksum == whole.checksum
+    monkeypatch.setattr("surrogates.data.cache._fill", None)
+    assert torch.equal(Windows(folder, split="train", subsample=2).batch([3]).past, part.batch([3]).past)
+
+
+def test_the_checksum_of_a_stream_is_that_of_the_files_or_sees_the_values(dataset: xr.Dataset, write: Callable[..., Path]) -> None:
+    folder = write(dataset).parents[2]
+    assert Windows(folder, split="train", stream=True).checksum == Windows(folder, split="train").checksum
+    other = dataset.assign(tracer=2 * dataset["tracer"])
+    one, two, again = (Windows(d, stream=True).checksum for d in (dataset, other, dataset.copy(deep=True)))
+    assert one == again != two

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dask.array as da
 import numpy as np
 import pytest
 import torch
@@ -9,6 +10,7 @@ import xarray as xr
 
 from surrogates.data import Windows
 from surrogates.data.coarse import Coarse
+from surrogates.data.module import DataModule
 from surrogates.domains import Box, Masked, Patch, Sphere
 from surrogates.domains.layout import AnyDomain
 from surrogates.fields import Field, Fields
@@ -144,3 +146,22 @@ def test_a_dataset_keeps_what_has_no_space(dataset: xr.Dataset) -> None:
         trajectories=range(5),
     )
     xr.testing.assert_allclose(made["tracer"].drop_vars(["viscosity", "drag"]), again["tracer"])
+
+
+def test_large_variables_are_averaged_where_they_are_looked_at(dataset: xr.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[int] = []
+
+    def counted(values: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+        read.append(values.shape[1])
+        return values
+
+    lazily = dataset.copy()
+    for name in dataset.data_vars:
+        frames = da.from_array(dataset[name].values, chunks=(1, 3, -1, -1)).map_blocks(counted, dtype=np.float32)
+        lazily[name] = (dataset[name].dims, frames, dataset[name].attrs)
+    at_once = Coarse(2)(dataset)
+    monkeypatch.setattr("surrogates.data.coarse.EAGER", 0)
+    truth = DataModule({"train": lazily, "valid": lazily}, coarsen=Coarse(2)).truth("valid")
+    assert not read
+    assert torch.equal(from_xarray(truth.isel(time=slice(1, 2))), from_xarray(at_once.isel(time=slice(1, 2)))) and sum(read) == 3 * 5 * 3
+    assert torch.equal(from_xarray(Coarse(2)(dataset)), from_xarray(at_once))

@@ -14,7 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from surrogates.data import Windows
+from surrogates.data.gaps import whole_starts
+from surrogates.data.module import DataModule
 from surrogates.data.starts import Runs, allowed, goes_on, stretches
+from surrogates.data.thin import thin
 from surrogates.interchange import from_xarray
 from surrogates.normalise import Normaliser
 
@@ -179,3 +182,32 @@ def test_a_flow_may_begin_at_rest_but_not_end_unwritten(make_dataset: Make) -> N
         rest[name].values[1] = 0.0
     with pytest.raises(ValueError, match=r"trajectory 1 .* \(frame 0\); was that frame ever written"):
         Windows(rest, 2, 1)
+
+
+def test_a_gap_stays_one_among_every_fourth_frame(make_dataset: Make) -> None:
+    """19 frames but the tenth: 0, 4, 8, 13, 17 lie at most five steps apart, which a clock of four would let pass."""
+    lacking = make_dataset(1, 19).isel(time=[n for n in range(19) if n != 10])
+    coarse = thin(lacking, frames=4)
+    assert (coarse["time"].values / 0.25).tolist() == [0, 4, 8, 13, 17] and whole_starts(coarse, 2).tolist() == [0, 1, 3]
+    assert whole_starts(thin(coarse, frames=1), 3).tolist() == [0]
+    assert whole_starts(thin(thin(lacking, frames=2), frames=2), 2).tolist() == [0, 1, 3]
+    assert "follows" not in thin(make_dataset(1, 19), frames=4).coords
+    data = DataModule({"train": make_dataset(1, 19), "valid": lacking}, stride=4)
+    assert whole_starts(data.truth("valid"), 2).tolist() == [0, 1, 3] and len(data.windows("valid")) == 10 - 4 + 8 - 4
+
+
+def test_gaps_that_take_most_windows_are_told(make_dataset: Make) -> None:
+    uneven = make_dataset(1, 9).assign_attrs(dt=0.001)
+    uneven = uneven.assign_coords(time=[0.0, 0.001, *(0.101 + 0.1 * n for n in range(7))])
+    with pytest.warns(UserWarning, match="gaps leave 1 of 8 windows .* do not lie dt = 0.001 apart"):
+        Windows(uneven)
+
+
+def test_dates_part_windows_as_numbers_do(make_dataset: Make) -> None:
+    lacking = make_dataset(1, 9).isel(time=[0, 1, 2, 3, 6, 7, 8]).assign_attrs(dt=6.0)
+    hours = lacking.assign_coords(
+        time=("time", lacking["time"].values / 0.25 * 6, {"units": "hours since 1996-01-05", "calendar": "standard"})
+    )
+    dated = xr.decode_cf(hours.drop_vars("lead_time"))
+    assert dated["time"].dtype.kind == "M" and len(Windows(dated)) == 3 + 2 and whole_starts(dated, 3).tolist() == [0, 1, 4]
+    assert torch.equal(Windows(dated).batch([0, 4]).conditions.time, Windows(hours).batch([0, 4]).conditions.time)
