@@ -54,11 +54,7 @@ class TrainingBatches:
     def at(self, step: int) -> Batch:
         """Batch `step`, whatever was served before."""
         indices = self.chosen[self.order(step)]
-        strides = None
-        if len(self.windows.strides) > 1:
-            generator = torch.Generator().manual_seed(splitmix(self.seed, STRIDES, step) >> 1)
-            strides = [self.windows.strides[i] for i in torch.randint(len(self.windows.strides), (len(indices),), generator=generator)]
-        batch = self.windows.batch(indices, strides)
+        batch = self.windows.batch(indices, drawn(self.windows.strides, len(indices), self.seed, step))
         for change in self.changes:
             batch = change(batch, self.seed, step)
         return batch
@@ -68,6 +64,14 @@ class TrainingBatches:
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
         self.step = int(state["step"])
+
+
+def drawn(strides: Sequence[int], rows: int, seed: int, step: int) -> list[int] | None:
+    """The stride of each row of a batch; None where there is but one."""
+    if len(strides) < 2:
+        return None
+    generator = torch.Generator().manual_seed(splitmix(seed, STRIDES, step) >> 1)
+    return [strides[i] for i in torch.randint(len(strides), (rows,), generator=generator)]
 
 
 class EvenBatches:

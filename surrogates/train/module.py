@@ -12,6 +12,7 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
+from surrogates.data.batches import drawn
 from surrogates.data.module import DataModule
 from surrogates.data.windows import Batch
 from surrogates.domains import Mesh
@@ -159,8 +160,8 @@ class Training(LightningModule):
         of = torch.arange(len(windows)) if chosen is None else chosen
         picked = of[torch.linspace(0, len(of) - 1, min(SCALE_WINDOWS, len(of)), dtype=torch.float64).round().long()]
         residuals = []
-        for first in range(0, len(picked), self.data.batch_size):
-            batch = windows.batch(picked[first : first + self.data.batch_size]).to(self.device)
+        for step, indices in enumerate(windows.cut(picked, self.data.batch_size)):
+            batch = windows.batch(indices, drawn(windows.strides, len(indices), self.data.seed, step)).to(self.device)
             future = batch.future[:, : surrogate.bundle]
             _, _, guess = surrogate.prepare(batch.past, batch.conditions, self.guess(batch))
             truth = surrogate.target.encode(future, batch.past[:, -1], surrogate.normaliser)

@@ -6,6 +6,7 @@ spread-skill ratio with the means taken before the root (see `surrogates.metrics
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -113,9 +114,15 @@ class Rollouts:
         left, sums = self.trajectories, dict[str, list[tuple[float, int]]]()
         for part in parts:
             count = min(left, part.sizes.get(TRAJECTORY, 1))
-            left -= count
-            for name, value in (self._of_part(surrogate, part, count) if count else {}).items():
+            found = self._of_part(surrogate, part, count) if count else {}
+            left -= count if found else 0
+            for name, value in found.items():
                 sums.setdefault(name, []).append((value, count))
+        if not sums:
+            warnings.warn(
+                f"no validation rollout reaches lead {min(self.leads)}: between their gaps the trajectories are too short; shorten `leads`",
+                stacklevel=2,
+            )
         return {name: sum(v * n for v, n in found) / sum(n for _, n in found) for name, found in sums.items()}
 
     def _of_part(self, surrogate: Surrogate, truth: xr.Dataset, count: int) -> dict[str, float]:

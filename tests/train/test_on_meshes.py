@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from surrogates.constraints import HeldBoundary
 from surrogates.data.formats import open_parts
 from surrogates.data.mesh_features import with_features
 from surrogates.data.mesh_file import Part, create
+from surrogates.data.mesh_windows import MeshWindows
 from surrogates.data.module import DataModule
 from surrogates.domains import Mesh
 from surrogates.domains.layout import same
@@ -95,6 +97,22 @@ def training(**parts: object) -> Training:
     return Training(
         data, lambda *sizes: MeshGraphNet(*sizes, width=8, layers=1, hidden=1, boundaries=("walls", "inflow", "outflow")), **parts
     )
+
+
+def test_the_scale_is_fitted_on_batches_of_so_many_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = training(refiner=lambda network, channels: FlowMatching(network, channels=channels, steps=2))
+    windows, seen = model.data.windows("train"), list[int]()
+    assert isinstance(windows, MeshWindows)
+    windows.max_nodes, inner = int(windows.nodes.max()), MeshWindows.batch
+
+    def spied(self: MeshWindows, *given: Any) -> Any:
+        batch = inner(self, *given)
+        seen.append(batch.past.shape[-1])
+        return batch
+
+    monkeypatch.setattr(MeshWindows, "batch", spied)
+    model.fit_scale()
+    assert len(seen) > 1 and max(seen) <= windows.max_nodes
 
 
 @pytest.mark.parametrize("kind", ["guess", "refiner"])

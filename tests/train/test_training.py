@@ -17,13 +17,14 @@ from lightning.pytorch import Trainer
 
 from surrogates.constraints import ConservedIntegral
 from surrogates.data.module import DataModule
+from surrogates.data.windows import Windows
 from surrogates.domains import Sphere
 from surrogates.noise import AtStep, SeededNoise
 from surrogates.operators import FNO
 from surrogates.refine import FlowMatching
 from surrogates.saved import load, save
 from surrogates.surrogate import Surrogate
-from surrogates.train import EMA, OneStep, Optimiser, Pushforward, Settings, Training, train
+from surrogates.train import EMA, OneStep, Optimiser, Pushforward, Rollouts, Settings, Training, train
 from surrogates.train.build import check_fit
 from surrogates.train.callbacks import Checkpoints
 from surrogates.train.log import TRAIN, VALID
@@ -430,3 +431,28 @@ def test_ema_survives_a_checkpoint_exactly() -> None:
     again = EMA(0.9)
     again.load_state_dict(ema.state_dict())
     assert again.count == 1 and all(torch.equal(a, b) for a, b in zip(again.average, ema.average, strict=True))
+
+
+def test_the_scale_is_fitted_on_the_strides_of_training(training: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = training(refiner=FlowMatching, data={"strides": [1, 2, 4], "batch_size": 8})
+    seen: list[float] = []
+    inner = Windows.batch
+
+    def spied(self: Windows, *given: Any) -> Any:
+        batch = inner(self, *given)
+        seen.extend((batch.conditions.dt / self.dt).round().tolist())
+        return batch
+
+    monkeypatch.setattr(Windows, "batch", spied)
+    made.fit_scale()
+    assert set(seen) == {1.0, 2.0, 4.0}
+
+
+def test_short_trajectories_take_no_place_in_validation(training: Make) -> None:
+    made = training()
+    whole, surrogate = made.data.truth("train"), made.surrogate.eval()
+    short = whole.isel(time=slice(0, 2))
+    rollouts = Rollouts(trajectories=2, leads=(4,))
+    assert rollouts.scores(surrogate, [short, whole]) == rollouts.scores(surrogate, whole)
+    with pytest.warns(UserWarning, match="no validation rollout reaches lead 4"):
+        assert rollouts.scores(surrogate, short) == {}
