@@ -173,6 +173,8 @@ def declared(equation: str, parameters: Mapping[str, Sequence[float]] | None = N
         return {**{k: g for k, g in plane.items() if k != "turn"}, "reflect_z": Reflect(2)}
     if equation == "rayleigh_benard":
         return {"translate": Translate((0,)), "reflect": Reflect(0)}
+    if equation == "richtmyer_meshkov":
+        return {"translate": Translate((1,)), "reflect_y": Reflect(1)}
     if equation == "channel":
         return {"translate": Translate((0,)), "reflect_y": Reflect(1)}
     if equation == "advection":
@@ -250,7 +252,9 @@ def check_scalars(scalars: Sequence[str], wanted: Sequence[str], dim: int, flips
     """Raise ValueError for scalars whose names say that they may turn or change sign, where nobody says whether they do."""
     for name in flips or ():
         if name not in scalars:
-            raise ValueError(f"flips names {name!r}, which is no scalar field of the data; they have {list(scalars)}{nearest(name, scalars)}")
+            raise ValueError(
+                f"flips names {name!r}, which is no scalar field of the data; they have {list(scalars)}{nearest(name, scalars)}"
+            )
     if flips is not None:
         return
     parts = [name for name in scalars if COMPONENT.fullmatch(name.lower())]
@@ -282,19 +286,25 @@ def check(g: Symmetry, grid: Grid) -> None:
         )
         if not square or (isinstance(grid, Box) and any(grid.edges)):
             raise ValueError(f"quarter turns need a square box with equal cells and the same kind of ends on all sides, not {grid}")
-    for waves in g.odd if isinstance(g, Turn) and isinstance(grid, Box) else ():
-        half = 2 * waves * grid.lower[1] / grid.lengths[1]
-        if abs(half - round(half)) > 1e-6:
-            raise ValueError(
-                f"a half turn about a point at {grid.lower[1]:g} does not map a forcing of {waves} waves that begin at 0 to itself (averages "
-                "of cells lie between the points of the fine grid); leave `turn` out, or coarsen by: spectral"
-            )
+    if isinstance(g, Turn) and g.odd and isinstance(grid, Box):
+        check_odd(g.odd, grid)
     if isinstance(g, Reflect) and isinstance(grid, Box) and (e := grid.edges[g.axis]) is not None:
         widths = grid.widths(g.axis)
         if not torch.allclose(widths, widths.flip(0)):
             raise ValueError(f"axis {g.axis} is stretched unevenly ({e[0]} to {e[-1]}), so its mirror image is another grid")
     if isinstance(g, Galilean) and not (isinstance(grid, Box) and grid.dim == 1 and grid.all_periodic):
         raise ValueError(f"a Galilean frame moves along a periodic line here, not on {grid}")
+
+
+def check_odd(odd: Sequence[int], box: Box) -> None:
+    """Raise ValueError unless so many waves along axis 1, which begin at coordinate 0, are odd about point 0 of the box."""
+    for waves in odd:
+        half = 2 * waves * box.lower[1] / box.lengths[1]
+        if abs(half - round(half)) > 1e-6:
+            raise ValueError(
+                f"a half turn about a point at {box.lower[1]:g} does not map a forcing of {waves} waves that begin at 0 to itself "
+                "(averages of cells lie between the points of the fine grid); leave `turn` out, or coarsen by: spectral"
+            )
 
 
 def repeats(grid: Grid, axis: int) -> bool:

@@ -22,6 +22,7 @@ from surrogates.pde.mp_pde import MessagePassingPDE
 from surrogates.pde.passive_scalar import PassiveScalar
 from surrogates.pde.porous_medium import PorousMedium
 from surrogates.pde.rayleigh_benard import RayleighBenard
+from surrogates.pde.richtmyer_meshkov import RichtmyerMeshkov
 from surrogates.pde.riemann2d import Riemann2d
 from surrogates.pde.shallow_water import ShallowWater
 from surrogates.pde.spectral import Spectral
@@ -51,6 +52,7 @@ __all__ = [
     "Persistence",
     "PorousMedium",
     "RayleighBenard",
+    "RichtmyerMeshkov",
     "Riemann2d",
     "ShallowWater",
     "Spectral",

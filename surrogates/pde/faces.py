@@ -13,7 +13,7 @@ Source: Qiu and Shu, J. Comput. Phys. 183 (2002) 187, https://doi.org/10.1006/jc
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from surrogates.pde.gas import Gas, Ratio, hllc, sound
@@ -23,7 +23,7 @@ DEPTH = 3  # cells beyond each end that the faces of a line need
 LEAST = 1e-2  # of a cell's density and pressure, on its side of a face
 
 
-def flux(w: Float[Tensor, "B 4 *X n"], gamma: Ratio, first: Float[Tensor, "B 1 *X m"] | None = None) -> Float[Tensor, "B 4 *X m"]:
+def flux(w: Float[Tensor, "B 4 *X n"], gamma: Ratio, first: Bool[Tensor, "B 1 *X m"] | None = None) -> Float[Tensor, "B 4 *X m"]:
     """HLLC fluxes through the faces along the last axis, from primitive variables with `DEPTH` cells more at each end; the velocity
     normal to the faces comes first. Faces where `first` is true see the averages themselves: a scheme of first order."""
     left, right = sides(w, gamma)
