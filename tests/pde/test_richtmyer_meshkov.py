@@ -45,7 +45,7 @@ def test_ripples_grow_as_the_impulsive_model_says(evolve) -> None:
     one = evolve(step, q, BOX, early)
     two = evolve(step, one, BOX, late - early)
     found = (ripple(two) - ripple(one)) / (late - early)
-    assert abs(found / rate - 1) < 0.2, (found, rate)
+    assert abs(found / rate - 1) < 0.2, (found, rate)  # of a sharp interface; here k times the thickness is .38
     front = (gas.primitive(one, GAMMA)[0, 1] - u).abs()[round((INTERFACE * 3 + u * early) * 32)]
     assert float(front.max()) < 0.1 * u
 
