@@ -4,7 +4,9 @@
     by: order         whole trajectories, consecutive ones
     by: time          of every trajectory the first block for train, the next for valid, the last for test, `gap` frames dropped between
 
-A gap as long as the memory of the system keeps what is known of one block from telling the next.
+A gap as long as the memory of the system keeps what is known of one block from telling the next. Parts may be stretches of one record
+between its missing frames (attribute `record`, the same in all of them): its calendar is cut once, missing frames counted, and every
+stretch has what lies in a block. Such stretches are never dealt out, since the frames of one tell those of the next.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import xarray as xr
 from surrogates.interchange import TIME, TRAJECTORY
 
 KINDS = ("trajectory", "order", "time")
+RECORD = "record"
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,12 @@ def divide(cuts: Sequence[Cut], split: Split) -> dict[str, list[Cut]]:
     """The trajectories of a source without splits, divided. Raises ValueError where there are too few of them, or of their frames."""
     if split.by == "time":
         return _blocks(cuts, split)
+    most = max((len(r) for r in _records(cuts)), default=0)
+    if most > 1:
+        raise ValueError(
+            f"the source has {most} stretches of one record, between its missing frames; write `by: time` and a `gap` in the split, "
+            f"since stretches that are dealt out by {split.by} tell of each other"
+        )
     shares, count = split.shares, len(cuts)
     if count < len(shares):
         raise ValueError(
@@ -85,18 +94,45 @@ def divide(cuts: Sequence[Cut], split: Split) -> dict[str, list[Cut]]:
 
 
 def _blocks(cuts: Sequence[Cut], split: Split) -> dict[str, list[Cut]]:
+    """The blocks of every record, by its own calendar, and what each of its stretches has in them."""
     shares = split.shares
     out: dict[str, list[Cut]] = {s: [] for s in shares}
-    for cut in cuts:
-        frames = cut.stop - cut.start - split.gap * (len(shares) - 1)
+    for record in _records(cuts):
+        at = _places(record)
+        total = max(place + cut.stop - cut.start for place, cut in zip(at, record, strict=True))
+        frames = total - split.gap * (len(shares) - 1)
         if frames < len(shares):
             raise ValueError(
-                f"trajectory {cut.id} has {cut.stop - cut.start} frames, too few for the blocks {list(shares)} with gaps of {split.gap}"
+                f"trajectory {record[0].id} has {total} frames, too few for the blocks {list(shares)} with gaps of {split.gap}"
             )
         for n, (s, (a, b)) in enumerate(zip(shares, _edges(frames, list(shares.values())), strict=True)):
-            shift = cut.start + n * split.gap
-            out[s].append(Cut(cut.part, cut.row, a + shift, b + shift, cut.id))
+            first, last, before = a + n * split.gap, b + n * split.gap, len(out[s])
+            for place, cut in zip(at, record, strict=True):
+                start, stop = cut.start + max(first - place, 0), min(cut.start + last - place, cut.stop)
+                out[s] += [Cut(cut.part, cut.row, start, stop, cut.id)] if start < stop else []
+            if len(out[s]) == before:
+                raise ValueError(
+                    f"no frame of the block {s!r}, {first} to {last - 1} of the {total} of trajectory {record[0].id}, is there: all are "
+                    "missing; choose other fractions"
+                )
     return out
+
+
+def _records(cuts: Sequence[Cut]) -> list[list[Cut]]:
+    """The stretches of each record, in their order; what is no stretch is a record of its own."""
+    out: dict[tuple[object, ...], list[Cut]] = {}
+    for n, cut in enumerate(cuts):
+        known = cut.part.attrs.get(RECORD)
+        out.setdefault((n,) if known is None else (known, cut.row), []).append(cut)
+    return list(out.values())
+
+
+def _places(record: Sequence[Cut]) -> list[int]:
+    """Where each stretch begins, in steps of the record's clock after its first frame."""
+    if len(record) == 1:
+        return [0]
+    starts = [float(c.part[TIME].values[c.start]) for c in record]
+    return [round((t - min(starts)) / float(record[0].part.attrs["dt"])) for t in starts]
 
 
 def _edges(count: int, shares: Sequence[float]) -> list[tuple[int, int]]:

@@ -11,7 +11,7 @@ import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
 
-from surrogates.data.cuts import Cut, Split, divide, whole
+from surrogates.data.cuts import RECORD, Cut, Split, divide, whole
 
 
 @pytest.fixture
@@ -85,3 +85,34 @@ def test_too_few_trajectories_are_told_what_to_write(cuts: list[Cut]) -> None:
         divide(cuts[:2], Split(0.6, 0.2, 0.2))
     with pytest.raises(ValueError, match="has 9 frames, too few"):
         divide(cuts, Split(0.6, 0.2, 0.2, by="time", gap=4))
+
+
+def stretches(make_dataset: Callable[..., xr.Dataset], *ranges: tuple[int, int]) -> list[Cut]:
+    """Parts of one record between missing frames, counted in steps of its clock."""
+    parts = []
+    for a, b in ranges:
+        part = make_dataset(1, b - a)
+        parts.append(part.assign_coords(time=("time", part.attrs["dt"] * np.arange(a, b, dtype=float))).assign_attrs({RECORD: "one"}))
+    return whole({"all": parts})["all"]
+
+
+def test_a_record_with_a_missing_frame_has_one_calendar(make_dataset: Callable[..., xr.Dataset]) -> None:
+    """101 frames, the 50th missing: everything of valid is later than all of train, everything of test later than all of valid."""
+    cuts = stretches(make_dataset, (0, 50), (51, 101))
+    found = divide(cuts, Split(0.5, 0.25, 0.25, by="time", gap=5))
+    dt = cuts[0].part.attrs["dt"]
+    at = {s: sorted(round(float(t) / dt) for c in held for t in c.part["time"].values[c.start : c.stop]) for s, held in found.items()}
+    assert all(at[b][0] - at[a][-1] > 5 for a, b in pairwise(("train", "valid", "test"))) and (at["train"][0], at["test"][-1]) == (0, 100)
+    straddled = divide(stretches(make_dataset, (0, 20), (21, 101)), Split(0.5, 0.5, by="time"))
+    assert [(c.start, c.stop) for c in straddled["train"]] == [(0, 20), (0, 30)] and len(straddled["valid"]) == 1
+
+
+@pytest.mark.parametrize("by", ["trajectory", "order"])
+def test_stretches_of_one_record_are_not_dealt_out(make_dataset: Callable[..., xr.Dataset], by: str) -> None:
+    with pytest.raises(ValueError, match="3 stretches of one record.*`by: time` and a `gap`"):
+        divide(stretches(make_dataset, (0, 9), (10, 20), (22, 30)), Split(0.5, 0.25, 0.25, by=by))
+
+
+def test_a_block_in_which_every_frame_is_missing_is_named(make_dataset: Callable[..., xr.Dataset]) -> None:
+    with pytest.raises(ValueError, match="no frame of the block 'valid'"):
+        divide(stretches(make_dataset, (0, 10), (90, 100)), Split(0.4, 0.2, 0.4, by="time"))
