@@ -42,6 +42,34 @@ def stacked(arrays: Sequence[Any], axis: int) -> Any:
     return da.stack(each, axis)  # type: ignore[no-untyped-call]
 
 
+def single(values: npt.NDArray[Any], place: str, starts: Sequence[int] = ()) -> npt.NDArray[np.float32]:
+    """As float32. Raises ValueError for a finite number that is none there, with its entry, counted from `starts`."""
+    with np.errstate(over="ignore"):
+        out: npt.NDArray[np.float32] = np.asarray(values, np.float32)
+    if values.dtype.kind == "f" and values.dtype.itemsize > 4:
+        lost = np.isinf(out)
+        if lost.any() and (lost := lost & np.isfinite(values)).any():
+            at = np.argwhere(lost)[0]
+            entry = [int(i) + s for i, s in zip(at, starts, strict=True)] if len(starts) == len(at) else [int(i) for i in at]
+            raise ValueError(
+                f"{place}: entry {entry} is {values[tuple(at)]:g}, too large for float32, in which fields are kept; rescale it"
+            )
+    return out
+
+
+def _starts(index: Any) -> list[int]:
+    """Where the block of an index begins, where all of it are slices."""
+    every = index if isinstance(index, tuple) else (index,)
+    return [i.start or 0 for i in every] if all(isinstance(i, slice) for i in every) else []
+
+
+def negated(values: Any) -> Any:
+    """A lazy array with the other sign."""
+    import dask.array as da
+
+    return -(values if isinstance(values, da.Array) else _of_map(values))
+
+
 def chunks_of(shape: Sequence[int], stored: Sequence[int], leading: int) -> tuple[int, ...]:
     """Whole space, and of the leading axes one trajectory and as many frames as make a chunk, in multiples of those stored together."""
     leading = min(leading, len(shape))
@@ -61,10 +89,10 @@ class _Stored:
     def __getitem__(self, index: Any) -> npt.NDArray[np.float32]:
         try:
             with h5py.File(self.path, "r") as f:
-                values: npt.NDArray[np.float32] = f[self.name][index].astype(np.float32)
+                values = f[self.name][index]
         except (OSError, KeyError, RuntimeError) as error:
             raise ValueError(f"{self.path}: {self.name} cannot be read ({error}); the file is damaged: copy or make it again") from error
-        return values
+        return single(values, f"{self.path}: {self.name}", _starts(index))
 
 
 def _of_map(values: npt.NDArray[np.float32]) -> Any:

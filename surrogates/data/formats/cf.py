@@ -12,7 +12,8 @@ one vector; a missing value is NaN. `Given.options`:
     time: [1996-01-05, 1996-01-20]   first and last, both included;  stride: 2 keeps every second frame
     mask: none                  every cell is wet;  any: a cell is dry where any field never has a value.  Default: where all never have one
     trajectory: init            a dim that counts independent trajectories;  radius: 6.371e6 of the sphere, in m
-    url: gs://bucket/x.zarr     opened in place of the path
+    member: 0                   one member of several
+    url: gs://bucket/x.zarr     opened in place of the path, where a person says so (`Given`); a sidecar may name a store in its folder
 
 Which cells never have a value is judged from the first, the middle and the last frame; nothing else is read before it is asked for.
 """
@@ -27,10 +28,12 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from surrogates.data.cuts import RECORD
 from surrogates.data.formats import cf_open
 from surrogates.data.formats.cf_axes import EARTH, LAT, LON, X, Y, even, grid_of
 from surrogates.data.formats.cf_dims import named
 from surrogates.data.formats.cf_fields import Roles, laid_out, roles
+from surrogates.data.formats.cf_plane import plane
 from surrogates.data.formats.cf_time import About, clock, runs, within
 from surrogates.data.formats.cf_wet import MASKS, land
 from surrogates.data.formats.given import Given
@@ -53,6 +56,7 @@ class Choice:
     mask: str = ""
     trajectory: str = ""
     radius: float = EARTH
+    member: int | None = None
     url: str | None = None
 
     def __post_init__(self) -> None:
@@ -85,6 +89,7 @@ def parts(path: Path, given: Given, chosen: Choice) -> list[xr.Dataset]:
     """The parts of a source, in the layout of `surrogates.interchange`."""
     listed = {"variables": chosen.variables, "static": chosen.static, "forcings": chosen.forcings}
     data = named(cf_open.opened(path, chosen.url), path, [n for names in listed.values() for n in names], chosen.trajectory)
+    data = _of_member(data, chosen.member, path)
     place = str(chosen.url or path)
     times, about = _times(data, given, path)
     kept = within(times, about, chosen.time, place) if chosen.time else slice(0, len(times))
@@ -94,10 +99,11 @@ def parts(path: Path, given: Given, chosen: Choice) -> list[xr.Dataset]:
         data = _on_levels(data, chosen.levels, place)
     domain, data = _domain(data, path, given, chosen)
     of = roles(data, domain, path, given, listed)
-    whole = laid_out(data, domain, of)
+    whole = laid_out(data, domain, of, place)
     domain = land(whole, of.state, domain, chosen.mask, place)
     stretches, dt = runs(times, given, place)
-    return [_part(whole.isel({TIME: run}), domain, of, times[run], about, dt, given, path) for run in stretches]
+    made = [_part(whole.isel({TIME: run}), domain, of, times[run], about, dt, given, path) for run in stretches]
+    return made if len(made) == 1 else [part.assign_attrs({RECORD: place}) for part in made]
 
 
 def _times(data: xr.Dataset, given: Given, path: Path) -> tuple[Any, About]:
@@ -107,6 +113,14 @@ def _times(data: xr.Dataset, given: Given, path: Path) -> tuple[Any, About]:
         dt = given.need(given.dt, "dt", path, "the dim of time has no values")
         return (given.time or 0.0) + dt * np.arange(data.sizes[TIME]), {"units": given.unit("time", path)}
     return clock(data[TIME], given, path)
+
+
+def _of_member(data: xr.Dataset, member: int | None, path: Path) -> xr.Dataset:
+    if member is None:
+        return data
+    if not 0 <= member < data.sizes.get(MEMBER, 0):
+        raise ValueError(f"{path}: options.member is {member} but the file has {data.sizes.get(MEMBER, 0)} members, counted from 0")
+    return data.isel({MEMBER: member}, drop=True)
 
 
 def _on_levels(data: xr.Dataset, levels: tuple[float, ...], place: str) -> xr.Dataset:
@@ -128,6 +142,7 @@ def _domain(data: xr.Dataset, path: Path, given: Given, chosen: Choice) -> tuple
             "of its own, are needed; interpolate a curvilinear grid to one"
         )
     dims = [X, Y]
+    data, units = plane(data, path, given)
     lower, lengths = [], []
     for n, dim in enumerate(dims):
         x = _values(data, dim, path)
@@ -136,7 +151,6 @@ def _domain(data: xr.Dataset, path: Path, given: Given, chosen: Choice) -> tuple
         data = data.isel({dim: slice(None, None, -1)}) if h < 0 else data
         lower.append(float(min(x[0], x[-1])) - (0 if ends else abs(h) / 2))
         lengths.append(abs(h) * len(x))
-    units = data[X].attrs.get("units")
     return given.box([data.sizes[d] for d in dims], path, lengths=lengths, lower=lower, units=units), data
 
 

@@ -2,6 +2,9 @@
 
 Of several dims with one meaning (a height of 2 m beside pressure levels) those of one point go; more than one left is an error that names
 the variables on each, since one Dataset has one dim of levels.
+
+Forecasts have two dims of time, start and lead. Where `trajectory` names the start, each is a trajectory and the lead its time; where it
+does not, the two are told apart in the error: the lead is never what counts trajectories.
 """
 
 from __future__ import annotations
@@ -11,8 +14,12 @@ from pathlib import Path
 
 import xarray as xr
 
-from surrogates.data.formats.cf_axes import LAT, LON, X, Y, role_of
+from surrogates.data.formats.cf_axes import LAT, LON, TIME, X, Y, role_of
 from surrogates.interchange import TRAJECTORY
+
+LEAD, START = "forecast_period", "forecast_reference_time"  # standard names of CF
+LEADS = (LEAD, "prediction_timedelta", "lead_time", "leadtime", "step")
+STARTS = (START, "init_time", "initial_time", "init", "reference_time", "reftime")
 
 
 def named(data: xr.Dataset, path: Path, listed: Sequence[str], trajectory: str) -> xr.Dataset:
@@ -24,6 +31,7 @@ def named(data: xr.Dataset, path: Path, listed: Sequence[str], trajectory: str) 
     if lost:
         raise ValueError(f"{path}: options name the variables {lost}, and the file has {sorted(map(str, data.data_vars))}")
     roles = {str(d): role_of(str(d), data[d].attrs if d in data.coords else {}) for d in data.dims}
+    roles |= _forecast(data, roles, path, trajectory)
     if trajectory:
         roles[trajectory] = TRAJECTORY
     data = data[[n for n in data.data_vars if (str(n) in listed if listed else _is_gridded(data[n], roles))]]
@@ -44,6 +52,26 @@ def named(data: xr.Dataset, path: Path, listed: Sequence[str], trajectory: str) 
             )
         data, used = data.isel({dim: 0}, drop=True), used - {dim}
     return data.rename({d: r for d, r in roles.items() if r and d in used and d != r})
+
+
+def _forecast(data: xr.Dataset, roles: Mapping[str, str | None], path: Path, trajectory: str) -> dict[str, str | None]:
+    """The lead as time, where the start counts trajectories. Raises ValueError where it does not, with what to write."""
+    standard = {str(d): str(data[d].attrs.get("standard_name", "")) if d in data.coords else "" for d in data.dims}
+    lead = next((d for d in standard if data.sizes[d] > 1 and (standard[d] == LEAD or d.lower() in LEADS)), None)
+    if lead is None:
+        return {}
+    start = next((d for d in standard if d != lead and (standard[d] == START or d.lower() in STARTS or roles[d] == TIME)), None)
+    line = f"write options: {{trajectory: {start or 'NAME'}}}"
+    if trajectory == lead:
+        raise ValueError(f"{path}: {lead!r} is the lead of forecasts, which goes on in time; {line}, the dim of their starts, instead")
+    if trajectory and trajectory == start:
+        return {lead: TIME}
+    if start is None and roles[lead] == TIME:
+        return {}
+    raise ValueError(
+        f"{path} holds forecasts: {start or 'a dim'!r} is their start and {lead!r} their lead; {line}, so that every start is a trajectory "
+        "and the lead its time, or choose one start and name its lead time in a file of its own"
+    )
 
 
 def _is_gridded(v: xr.DataArray, roles: Mapping[str, str | None]) -> bool:

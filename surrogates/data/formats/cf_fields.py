@@ -10,12 +10,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
 from surrogates.data.formats.cf_names import identifier, unit_of, vectors
 from surrogates.data.formats.given import Given
+from surrogates.data.lazy import single
 from surrogates.domains.layout import GLOBE, AnyDomain, axes
 from surrogates.fields import Field, Fields
 from surrogates.interchange import LEVEL, MEMBER, TIME, TRAJECTORY, variables
@@ -80,7 +83,7 @@ def _levels(data: xr.Dataset, name: str, path: Path) -> tuple[float, ...]:
     return tuple(float(v) for v in data[LEVEL].values)
 
 
-def laid_out(data: xr.Dataset, domain: AnyDomain, of: Roles) -> xr.Dataset:
+def laid_out(data: xr.Dataset, domain: AnyDomain, of: Roles, place: str) -> xr.Dataset:
     """The fields under their names, lazily: dims in our order, float32, without coordinates but those of levels."""
     out: dict[str, xr.Variable] = {}
     for fields, state in ((of.state, True), (of.static, False), (of.forcings, False)):
@@ -89,9 +92,20 @@ def laid_out(data: xr.Dataset, domain: AnyDomain, of: Roles) -> xr.Dataset:
                 v = data[of.sources[name]].variable
                 v = v.set_dims({TRAJECTORY: 1, **v.sizes}) if state and TRAJECTORY not in v.dims else v  # type: ignore[no-untyped-call]
                 lead = [d for d in (TRAJECTORY, MEMBER, TIME, LEVEL) if d in v.dims]
-                v = v.transpose(*lead, *axes(domain)).astype(np.float32)
-                out[name] = xr.Variable(v.dims, v.data, meta)
+                v = v.transpose(*lead, *axes(domain))
+                out[name] = xr.Variable(v.dims, _single(v.data, f"{place}: {of.sources[name]}"), meta)
     if not any(f.levels for fields in (of.state, of.static, of.forcings) for f in fields):
         return xr.Dataset(out)
     about = {k: v for k, v in data[LEVEL].attrs.items() if k in ("units", "positive", "standard_name", "long_name")}
     return xr.Dataset(out, {LEVEL: (LEVEL, np.asarray(data[LEVEL].values, np.float64), about)})
+
+
+def _single(values: Any, place: str) -> Any:
+    """As float32, lazily; a number that is too large for it is an error when it is read."""
+    if isinstance(values, np.ndarray):
+        return single(values, place)
+    return values.map_blocks(_block, place, dtype=np.float32)
+
+
+def _block(values: NDArray[Any], place: str, block_info: Any = None) -> NDArray[np.float32]:
+    return single(values, place, [a for a, _ in block_info[0]["array-location"]] if block_info else ())

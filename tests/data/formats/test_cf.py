@@ -12,6 +12,7 @@ import pytest
 import torch
 import xarray as xr
 
+from surrogates.data.cuts import Split, divide, whole
 from surrogates.data.formats import Given, cf_open, open_parts
 from surrogates.data.formats.cf_axes import grid_of, role_of
 from surrogates.data.formats.cf_names import identifier, vectors
@@ -164,6 +165,10 @@ def test_missing_frames_end_a_part_and_months_are_taken_as_they_come(tmp_path: P
     data = globe().isel(time=[0, 1, 2, 4, 5])
     parts = open_parts(write(data, tmp_path / "gap", "netcdf3"), "cf")["all"]
     assert [p.sizes["time"] for p in parts] == [3, 2] and float(parts[1]["time"][0]) == 1.0 and {p.attrs["dt"] for p in parts} == {0.25}
+    blocks = divide(whole({"all": parts})["all"], Split(0.5, test=0.5, by="time"))
+    assert [(c.start, c.stop) for c in blocks["train"]] == [(0, 3)] and [(c.start, c.stop) for c in blocks["test"]] == [(0, 2)]
+    with pytest.raises(ValueError, match="stretches of one record"):
+        divide(whole({"all": parts})["all"], Split(0.5, test=0.5))
     months = globe().assign_coords(time=("time", [0.0, 31, 59, 90, 120, 151], {"units": "days since 2001-01-16"}))
     path = write(months, tmp_path / "months", "netcdf3")
     with pytest.raises(ValueError, match=r"uneven.*write `dt: 31`"):
@@ -248,6 +253,78 @@ def test_a_plane_needs_its_boundaries_said(tmp_path: Path) -> None:
     part = only(path, boundary=("periodic", "wall"))
     assert domain_of(part) == Box((16, 8), (0.0, -1.5), (32.0, 22.5), ("periodic", "wall"), units="m")
     torch.testing.assert_close(from_xarray(part)[0, :, 0], torch.from_numpy(VALUES[:, 0]).transpose(1, 2))
+
+
+def plane(x: dict[str, str], y: dict[str, str], scale: float = 1.0) -> xr.Dataset:
+    coords = {
+        "time": ("time", np.arange(6.0), {"units": "hours since 2001-01-01"}),
+        "x": ("x", np.arange(16) * 2000.0 * scale, x),
+        "y": ("y", np.arange(8) * 1000.0, y),
+    }
+    return xr.Dataset({"ta": (("time", "y", "x"), VALUES[:, 0], {"units": "K"})}, coords)
+
+
+def test_axes_of_a_plane_have_one_unit_of_length(tmp_path: Path) -> None:
+    said = {"boundary": ("wall", "wall")}
+    mixed = only(write(plane({"units": "km"}, {"units": "m"}, 1e-3), tmp_path / "mixed", "netcdf3"), **said)
+    metres = only(write(plane({"units": "m"}, {"units": "metres"}), tmp_path / "metres", "netcdf3"), **said)
+    assert domain_of(mixed) == domain_of(metres) and domain_of(metres).lengths == (32000.0, 8000.0) and domain_of(mixed).units == "m"
+    both = only(write(plane({"units": "km"}, {"units": "km"}), tmp_path / "both", "netcdf3"), **said)
+    assert domain_of(both).units == "km" and domain_of(both).lengths == (32000.0, 8000.0)
+    for n, units in enumerate(({"units": "ft"}, {})):
+        with pytest.raises(ValueError, match=r"x is in .* and y in .*units"):
+            only(write(plane(units, {"units": "m"}), tmp_path / f"odd{n}", "netcdf3"), **said)
+
+
+@pytest.mark.parametrize(
+    ("x", "y"),
+    [
+        (
+            {"units": "degrees", "standard_name": "grid_longitude", "axis": "X"},
+            {"units": "degrees", "standard_name": "grid_latitude", "axis": "Y"},
+        ),
+        ({"units": "degrees", "axis": "X"}, {"units": "degrees", "axis": "Y"}),
+        ({"units": "rad", "standard_name": "projection_x_coordinate"}, {"units": "rad", "standard_name": "projection_y_coordinate"}),
+    ],
+)
+def test_angles_of_a_turned_pole_are_no_plane(x: dict[str, str], y: dict[str, str], tmp_path: Path) -> None:
+    data = plane(x, y).assign_coords(x=("x", np.arange(16) * 0.1, x), y=("y", np.arange(8) * 0.1, y)).rename(x="rlon", y="rlat")
+    with pytest.raises(ValueError, match=r"angles.*interpolate .*latitude and longitude"):
+        only(write(data, tmp_path / "x", "netcdf3"), boundary=("wall", "wall"))
+
+
+LEADS = {
+    "prediction_timedelta": {"units": "hours"},
+    "lead": {"units": "hours", "standard_name": "forecast_period"},
+    "step": {"units": "hours"},
+}
+
+
+@pytest.mark.parametrize("lead", LEADS)
+def test_forecasts_have_a_start_and_a_lead(lead: str, tmp_path: Path) -> None:
+    """(start, lead): the start counts trajectories, the lead is their time; taken the other way round it would be nonsense."""
+    base = globe()[["ta"]].isel(plev=0, time=slice(0, 4), drop=True)
+    data = xr.concat([base + n for n in range(3)], lead).assign_coords({lead: (lead, [0.0, 6.0, 12.0], LEADS[lead])})
+    data["ta"].attrs["units"] = "K"
+    data["time"].attrs.update(units="days since 2001-02-27")
+    path = write(data.transpose("time", lead, ...), tmp_path / "x", "netcdf4")
+    with pytest.raises(ValueError, match=rf"forecasts: .*'time'.*{lead!r}.*options: \{{trajectory: time\}}"):
+        only(path)
+    with pytest.raises(ValueError, match=rf"{lead!r} is the lead of forecasts.*trajectory: time"):
+        only(path, options={"trajectory": lead})
+    part = only(path, options={"trajectory": "time"})
+    assert part.sizes["trajectory"] == 4 and part["time"].values.tolist() == [0.0, 6.0, 12.0] and part["time"].attrs["units"] == "hours"
+    np.testing.assert_allclose(part["ta"].values[2, 1], 281 + VALUES[2, 0], rtol=1e-6)
+
+
+def test_a_member_is_chosen_or_counts_trajectories(tmp_path: Path) -> None:
+    base = globe()[["ta"]].isel(plev=0, drop=True)
+    path = write(xr.concat([base, base + 1], "number").assign_coords(number=[0, 1]), tmp_path / "x", "netcdf4")
+    one = only(path, options={"member": 1})
+    np.testing.assert_allclose(one["ta"].values[0], 281 + VALUES[:, 0], rtol=1e-6)
+    assert "member" not in one.dims and only(path, options={"trajectory": "number"}).sizes["trajectory"] == 2
+    with pytest.raises(ValueError, match="member is 2 but the file has 2"):
+        only(path, options={"member": 2})
 
 
 def test_native_chunks_are_kept_and_a_plain_file_is_read_in_blocks_of_frames(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
