@@ -28,6 +28,7 @@ import xarray as xr
 
 from surrogates.data.forcings import COMPUTED, computed, fields_of
 from surrogates.data.formats import cf, cf_open
+from surrogates.data.formats.asking import SIDECARS
 from surrogates.data.formats.cf import Choice
 from surrogates.data.formats.given import Given
 from surrogates.fields import Fields
@@ -55,11 +56,11 @@ NONE = "none"
 
 def recognises(path: Path) -> bool:
     """A Zarr store with time, latitude and longitude by these names and a variable that such stores have; or a folder whose sidecar tells
-    the URL of a store."""
+    of a store in it."""
     try:
         if cf_open.is_store(path):
             return all((path / n).is_dir() for n in ("time", "latitude", "longitude")) and any((path / n).is_dir() for n in SIGNS)
-        return path.is_dir() and "url" in Given.beside(path).options
+        return path.is_dir() and any("url" in Given.load(path / name).options for name in SIDECARS if (path / name).is_file())
     except (OSError, ValueError):
         return False
 

@@ -109,13 +109,33 @@ def test_a_forcing_that_the_store_has_is_its_own(tmp_path: Path) -> None:
 
 
 def test_a_store_elsewhere_is_opened_by_its_url(tmp_path: Path) -> None:
-    """Through fsspec: here the file system of this machine by a URL, told by a sidecar in an empty folder."""
+    """Through fsspec, when a person says so: here the file system of this machine by a URL."""
     path = store(tmp_path / "far/era5.zarr", coarse=True)
     (tmp_path / "near").mkdir()
-    (tmp_path / "near/source.yaml").write_text(f"options: {{url: 'file://{path}', variables: [2m_temperature]}}\n")
-    (part,) = open_parts(tmp_path / "near")["all"]
+    said = Given(options={"url": f"file://{path}", "variables": ["2m_temperature"]})
+    (part,) = open_parts(tmp_path / "near", "weatherbench", said)["all"]
     np.testing.assert_array_equal(part["temperature_2m"].values, only(path)["temperature_2m"].values)
     assert domain_of(part) == domain_of(only(path)) and part.attrs["dataset"] == "near"
+
+
+@pytest.mark.parametrize("format", [None, "weatherbench", "cf"])
+@pytest.mark.parametrize("url", ["file://{far}", "{far}", "../far/era5.zarr", "gs://bucket/x.zarr", "simplecache::gs://x", "link"])
+def test_a_folder_that_was_downloaded_opens_nothing_outside_of_it(url: str, format: str | None, tmp_path: Path) -> None:
+    """Its sidecar is a stranger's: no other file of this machine, and no network."""
+    path = store(tmp_path / "far/era5.zarr", coarse=True)
+    near = tmp_path / "near"
+    near.mkdir()
+    (near / "link").symlink_to(path)
+    (near / "source.yaml").write_text(f"options: {{url: '{url.format(far=path)}', variables: [2m_temperature]}}\n")
+    with pytest.raises(ValueError, match=r"source\.yaml.*options\.url.*--given"):
+        open_parts(near, format)
+
+
+def test_a_sidecar_may_name_a_store_in_its_folder(tmp_path: Path) -> None:
+    store(tmp_path / "near/below/era5.zarr", coarse=True)
+    (tmp_path / "near/source.yaml").write_text("options: {url: below/era5.zarr, variables: [2m_temperature]}\n")
+    (part,) = open_parts(tmp_path / "near")["all"]
+    assert fields_of(part).names == ("temperature_2m",)
 
 
 def test_a_long_series_is_read_a_frame_at_a_time(tmp_path: Path) -> None:
