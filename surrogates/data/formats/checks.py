@@ -2,7 +2,7 @@
 
 A header may declare any shape; what is allocated for it is bounded by what the file holds. An uncompressed array has its bytes in the
 file; one in chunks has all of them there, which DEFLATE makes at most 1032 times larger, and others no larger than LARGEST_CHUNK each.
-Nothing is unpickled, no link leads to another file, no name leads elsewhere.
+Nothing is unpickled, no link, of an array or of a group on the way to it, leads to another file, no name leads elsewhere.
 Source of the bound: J. Gailly, M. Adler, zlib technical details, https://zlib.net/zlib_tech.html ("Maximum Compression Factor").
 """
 
@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 DEFLATE = 1032
 DEFLATE_AT_MOST = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32, h5py.h5z.FILTER_LZF}
 LARGEST_CHUNK = 1 << 30  # bytes
+TURNS = 16  # links that lead to links
 EVEN = 1e-3
 ROUNDING = 2.0**-22  # of the difference of two numbers in float32, relative to these
 Numbers = NDArray[np.float64]
@@ -35,42 +36,59 @@ def open_hdf5(path: Path) -> h5py.File:
         raise ValueError(f"{path} is {why} ({error}); copy or download it again") from error
 
 
-def array(f: h5py.Group, name: str, path: Path, shape: tuple[int | None, ...] | None = None) -> h5py.Dataset:
-    """The array of numbers `name`; None in `shape` stands for any size.
+def array(f: h5py.Group, name: str, path: Path, shape: tuple[int | None, ...] | None = None, *, frames: int | None = None) -> h5py.Dataset:
+    """The array of numbers `name`; None in `shape` stands for any size. `frames`: how many along the second axis are there, if not all.
 
-    Raises ValueError where it is missing, lies in another file, holds no real numbers, is not as large in the file as it declares, or has
-    another shape.
+    Raises ValueError where it is missing, lies in another file, or behind a link to one, holds no real numbers, is not as large in the
+    file as it declares, or has another shape.
     """
     place = f"{path}: {f.name.rstrip('/')}/{name}"
-    link = f.get(name, getlink=True)
-    if link is None:
-        raise ValueError(f"{place} is missing; there are {sorted(f)[:20]}")
-    if isinstance(link, h5py.ExternalLink):
-        raise ValueError(f"{place} is a link to another file, {link.filename!r}; only arrays that are in the file are read")
+    own(f, name, path)
     found = f.get(name)
     if not isinstance(found, h5py.Dataset):
         raise ValueError(f"{place} is {'a link to nothing' if found is None else 'a group'}, and an array is needed")
-    if found.is_virtual or found.external:
+    if found.is_virtual or found.external or Path(found.file.filename).resolve() != path.resolve():
         raise ValueError(f"{place} keeps its values in other files; only arrays that are in the file are read")
     numbers(found.dtype, place)
-    _stored(found, path, place)
+    _stored(found, path, place, frames)
     if shape is not None:
         shaped(found.shape, shape, place)
     return found
 
 
-def _stored(found: h5py.Dataset, path: Path, place: str) -> None:
+def own(f: h5py.Group, name: str, path: Path) -> None:
+    """Raises ValueError where what `name` stands for is missing, or a step on the way to it leads to another file, which is not opened."""
+    place = f"{path}: {f.name.rstrip('/')}/{name}"
+    node, steps, turns = (f["/"] if name.startswith("/") else f), [s for s in name.split("/") if s], 0
+    while steps:
+        step = steps.pop(0)
+        link = node.get(step, getlink=True) if isinstance(node, h5py.Group) else None
+        if isinstance(link, h5py.ExternalLink):
+            raise ValueError(f"{place} is a link to another file, {link.filename!r}; only arrays that are in the file are read")
+        if isinstance(link, h5py.SoftLink):
+            turns += 1
+            node = f["/"] if link.path.startswith("/") else node
+            steps = [s for s in link.path.split("/") if s] + steps
+        if link is None or turns > TURNS:
+            if turns:
+                raise ValueError(f"{place} is a link to nothing, and an array is needed")
+            raise ValueError(f"{place} is missing; there are {sorted(f)[:20]}")
+        node = node[step] if isinstance(link, h5py.HardLink) else node
+
+
+def _stored(found: h5py.Dataset, path: Path, place: str, frames: int | None) -> None:
     """That its bytes are in the file: all of them, or all of its chunks, none of which may become much more than is stored of it."""
     room = min(found.id.get_storage_size(), path.stat().st_size)
     filters = found.id.get_create_plist()
     known = {filters.get_filter(n)[0] for n in range(filters.get_nfilters())} <= DEFLATE_AT_MOST
+    shape = found.shape if frames is None else (*found.shape[:1], min(frames, *found.shape[1:2]), *found.shape[2:])
     if found.chunks is None:
         held(found.shape, found.dtype, room, place)
         return
     held(found.chunks, found.dtype, LARGEST_CHUNK, f"{place} in chunks")
-    held(found.shape, found.dtype, found.id.get_num_chunks() * prod(found.chunks) * found.dtype.itemsize, place)
+    held(shape, found.dtype, found.id.get_num_chunks() * prod(found.chunks) * found.dtype.itemsize, place)
     if known:
-        held(found.shape, found.dtype, room * (DEFLATE if filters.get_nfilters() else 1), place)
+        held(shape, found.dtype, room * (DEFLATE if filters.get_nfilters() else 1), place)
 
 
 def numbers(dtype: np.dtype[Any], place: str) -> None:

@@ -63,6 +63,9 @@ def test_links_out_of_the_file_objects_and_groups_are_refused(path: Path, tmp_pa
         f["u"] = np.zeros(3)
     with h5py.File(path, "w") as f:
         f["link"] = h5py.ExternalLink("other.h5", "/u")
+        f["away"] = h5py.ExternalLink("other.h5", "/")
+        f["round"] = h5py.SoftLink("/away/u")
+        f["near"] = h5py.SoftLink("/group/u")
         f["lost"] = h5py.SoftLink("/nothing")
         f["group/u"] = np.zeros(3)
         f.create_dataset("text", data=np.array(["a"], dtype=h5py.string_dtype()))
@@ -73,6 +76,8 @@ def test_links_out_of_the_file_objects_and_groups_are_refused(path: Path, tmp_pa
         f.create_virtual_dataset("virtual", virtual)
     for name, match in {
         "link": "link to another file, 'other.h5'",
+        "away/u": "link to another file, 'other.h5'",
+        "round": "link to another file, 'other.h5'",
         "lost": "a link to nothing",
         "group": "a group",
         "text": "only arrays of real numbers",
