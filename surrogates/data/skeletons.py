@@ -11,6 +11,7 @@ import xarray as xr
 
 from surrogates.data.arrays import known_of
 from surrogates.data.cuts import Cut
+from surrogates.data.formats.ends import CONDITIONS
 from surrogates.domains.layout import NODE
 from surrogates.interchange import FORCINGS, GAPS, MEMBER, STATIC, TIME, TRAJECTORY
 
@@ -55,7 +56,8 @@ def _skeleton(run: Sequence[Cut]) -> xr.Dataset:
     part, first = run[0].part, run[0]
     if MEMBER in part.dims:
         raise ValueError(
-            "this source has several members of a trajectory; choose one (isel(member=...)) or make each a trajectory of its own"
+            "this source has several members of a trajectory; of NetCDF and Zarr write options: {member: 0} for one of them, or options: "
+            "{trajectory: number}, with the file's own name of that dim, for each as a trajectory; in Python part.isel(member=0)"
         )
     timed = {n: v for n, v in part.data_vars.items() if TIME in v.dims}
     empty = {n: (v.dims, da.zeros(v.shape, np.float32, chunks=-1), v.attrs) for n, v in timed.items()}
@@ -65,7 +67,7 @@ def _skeleton(run: Sequence[Cut]) -> xr.Dataset:
 
 def _key(cut: Cut) -> str:
     part, digest = cut.part, sha256()
-    for what in ("domain", "fields", STATIC, FORCINGS, GAPS, "dt"):
+    for what in ("domain", "fields", STATIC, FORCINGS, GAPS, CONDITIONS, "dt"):
         digest.update(f"{what}{part.attrs.get(what)}".encode())
     time = part[TIME].isel({TIME: slice(cut.start, cut.stop)})
     digest.update(f"{time.attrs.get('units')}{time.attrs.get('calendar')}".encode() + np.asarray(time.values).tobytes())

@@ -17,7 +17,9 @@ from numpy.typing import NDArray
 
 from surrogates.data import layout, mesh_file
 from surrogates.data.cuts import Cut
+from surrogates.data.formats.ends import CONDITIONS
 from surrogates.data.hdf5 import OURS, PART, open_hdf5
+from surrogates.data.lazy import single
 from surrogates.data.skeletons import skeletons, together
 from surrogates.domains.layout import NODE, SPACE
 from surrogates.fields import Fields
@@ -25,6 +27,7 @@ from surrogates.interchange import FORCINGS, GAPS, LEVEL, TIME, TRAJECTORY, decl
 
 BLOCK = 1 << 25  # bytes of frames in memory, a worker
 MOST = 1 << 28  # of one chunk of the source, which is read as a whole
+CONTENT = "content"  # of a source, in the recipe of what was converted: a digest
 Frames = NDArray[np.float32]
 
 
@@ -41,13 +44,14 @@ class Written:
         """Whether it is finished; else it is there, unfinished, afterwards. Raises ValueError where it was made from something else."""
         for path in (self.path, self.draft):
             if path.exists():
-                _same(path, attrs["recipe"])
+                check_recipe(path, attrs["recipe"])
         if self.path.exists():
             return True
         if not self.draft.exists():
             pieces = skeletons(self.cuts)
             gaps = {GAPS: str(pieces[0].attrs[GAPS])} if pieces[0].attrs.get(GAPS) else {}
-            about: dict[str, str | int | float] = {**gaps, **attrs}
+            ends = {CONDITIONS: str(pieces[0].attrs[CONDITIONS])} if pieces[0].attrs.get(CONDITIONS) else {}
+            about: dict[str, str | int | float] = {**gaps, **ends, **attrs}
             if self.mesh:
                 mesh_file.create(self.draft, pieces, name=self.name, attrs=about)
             else:
@@ -78,11 +82,12 @@ class Written:
             self._own(part, cut, n)
         for start, stop in blocks(cut):
             block = cut.part.isel({TRAJECTORY: cut.row, TIME: slice(start, stop)})
-            u, at = channels(block, state, (TIME,)), start - cut.start
+            at, place = start - cut.start, f"{self.path}, trajectory {cut.id}"
+            u = channels(block, state, (TIME,), place=place, frame=at)
             if isinstance(part, layout.Part):
                 part.write_frames(n, at, u)
             else:
-                part.write_frames(n, at, u, channels(block, forcings, (TIME,)) if forcings else None)
+                part.write_frames(n, at, u, channels(block, forcings, (TIME,), place=place, frame=at) if forcings else None)
             yield float(_frame_bytes(cut.part) * (stop - start))
 
     def finish(self) -> Path:
@@ -120,17 +125,27 @@ def blocks(cut: Cut) -> list[tuple[int, int]]:
     return out
 
 
-def channels(dataset: xr.Dataset, fields: Fields, lead: tuple[str, ...]) -> Frames:
-    """The fields as float32 (*lead, C, *X); what is missing stays NaN."""
+def channels(dataset: xr.Dataset, fields: Fields, lead: tuple[str, ...], *, place: str = "", frame: int = 0) -> Frames:
+    """The fields as float32 (*lead, C, *X); what is missing stays NaN.
+
+    Raises ValueError for a finite number that is too large for float32, with the file (`place`), the field and the frame, counted from
+    `frame`.
+    """
     out = []
     for f in fields:
         for name in f.variables:
             array = dataset[name]
             space = tuple(d for d in array.dims if d in SPACE)
             levels = (LEVEL,) if f.levels else ()
-            values = np.asarray(array.transpose(*lead, *levels, *space).values, np.float32)
+            values = _single(array.transpose(*lead, *levels, *space).values, f"{place}: {name!r}", lead, frame)
             out.append(values if levels else np.expand_dims(values, len(lead)))
     return np.concatenate(out, len(lead))
+
+
+def _single(values: NDArray[Any], place: str, lead: tuple[str, ...], frame: int) -> Frames:
+    if TIME not in lead or values.dtype.itemsize <= 4:
+        return single(values, place)
+    return np.stack([single(v, f"{place}, frame {frame + n}") for n, v in enumerate(values)])
 
 
 def _write_known(part: layout.Part, cut: Cut, k: layout.Known, row: int | None) -> None:
@@ -165,8 +180,24 @@ def _chunks(part: xr.Dataset) -> tuple[int, ...]:
     return ()
 
 
-def _same(path: Path, recipe: str) -> None:
+def check_recipe(path: Path, recipe: str) -> None:
+    """Raises ValueError unless the file was made by this recipe."""
     with open_hdf5(path) as f:
-        held = f[OURS].attrs.get("recipe") if OURS in f else json.loads(f.attrs.get("attrs", "{}")).get("recipe")
-    if str(held) != recipe:
-        raise ValueError(f"{path} was made from something else, or with other options; give another folder, or remove this one")
+        held = str(f[OURS].attrs.get("recipe") if OURS in f else json.loads(f.attrs.get("attrs", "{}")).get("recipe"))
+    if held == recipe:
+        return
+    if _told(held) == _told(recipe) and CONTENT in json.loads(held):
+        raise ValueError(
+            f"{path}: the source changed since this was read of it (the name, size or time of a file); convert it into another folder, or "
+            "remove this file. What was only copied keeps its times with `cp -p`, or `rsync -t`"
+        )
+    raise ValueError(f"{path} was made from something else, or with other options; give another folder, or remove this one")
+
+
+def _told(recipe: str) -> object:
+    """The recipe without what changes with the content of the source."""
+    try:
+        held = json.loads(recipe)
+    except ValueError:
+        return recipe
+    return {k: v for k, v in held.items() if k not in (CONTENT, "bytes")} if isinstance(held, dict) else held

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import tracemalloc
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -18,10 +21,11 @@ from hypothesis import strategies as st
 from surrogates.cli import main
 from surrogates.data import conversion as module
 from surrogates.data import open_dataset, written
-from surrogates.data.conversion import convert, plan
+from surrogates.data.conversion import MANY, convert, plan
 from surrogates.data.cuts import Cut, Split, divide, whole
 from surrogates.data.formats import Given
 from surrogates.data.layout import Part
+from surrogates.data.lazy import lazy
 from surrogates.data.parts import parts_of
 from surrogates.data.read import read_file
 from surrogates.data.windows import Windows
@@ -243,6 +247,37 @@ def test_blocks_cover_the_cut_and_no_chunk_is_read_twice(chunks: list[int], data
     assert all(b - a <= max(most, *chunks) for a, b in found)
 
 
+def test_a_source_that_changed_is_never_mixed_with_what_was_read_of_it(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Same name, same number of bytes, other values: neither taken for what was converted, nor for the rest of it."""
+    dest = convert(folder, tmp_path / "made", format="npy", given=SAID, split=SPLIT, quiet=True)
+    before = {p: p.read_bytes() for p in dest.glob("data/*/*.hdf5")}
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(module, "_row", stop)
+        convert(folder, tmp_path / "half", format="npy", given=SAID, split=SPLIT, quiet=True)
+    values = np.load(folder / "u.npy")
+    np.save(folder / "u.npy", values[::-1].copy())
+    for other in (dest, tmp_path / "half"):
+        with pytest.raises(ValueError, match="the source changed"):
+            convert(folder, other, format="npy", given=SAID, split=SPLIT, quiet=True)
+    assert {p: p.read_bytes() for p in dest.glob("data/*/*.hdf5")} == before
+
+    def change(file: written.Written, n: int, tick: Callable[[float], None]) -> None:
+        os.utime(folder / "v.npy", ns=(1, 1))
+        for work in file.row(n):
+            tick(work)
+
+    monkeypatch.setattr(module, "_row", change)
+    with pytest.raises(ValueError, match="the source changed while it was read"):
+        convert(folder, tmp_path / "third", format="npy", given=SAID, split=SPLIT, quiet=True)
+    assert not list((tmp_path / "third").glob("data/*/*.hdf5"))
+
+
 def test_another_source_or_other_options_are_refused(folder: Path, tmp_path: Path) -> None:
     dest = convert(folder, tmp_path / "made", format="npy", given=SAID, split=SPLIT, quiet=True)
     with pytest.raises(ValueError, match="made from something else, or with other options"):
@@ -275,8 +310,37 @@ def test_the_command_tells_what_is_missing_and_then_converts(folder: Path, tmp_p
 
 def test_members_are_refused_by_name(tmp_path: Path, make_dataset: Callable[..., xr.Dataset]) -> None:
     many = make_dataset(2).expand_dims(member=[0, 1], axis=1)
-    with pytest.raises(ValueError, match="several members"):
+    with pytest.raises(ValueError, match=r"several members.*options: \{member: 0\}.*options: \{trajectory: number\}"):
         write(tmp_path, whole({"train": [many]}))
+
+
+def test_a_number_too_large_for_single_precision_is_named(tmp_path: Path) -> None:
+    """1e300 is finite, and infinite in float32; what is infinite in the source stays so."""
+    u = np.zeros((5, 12, 8, 6))
+    u[0, 0, 0, 0] = np.inf
+    (tmp_path / "source").mkdir()
+    np.save(tmp_path / "source/u.npy", u)
+    said = replace(SAID, fields={})
+    convert(tmp_path / "source", tmp_path / "sound", format="npy", given=said, split=SPLIT, quiet=True)
+    u[3, 7, 2, 1] = -1e300
+    np.save(tmp_path / "source/u.npy", u)
+    with pytest.raises(ValueError, match=r"source\.hdf5, trajectory 3: 'u', frame 7: .*-1e\+300.*float32"):
+        convert(tmp_path / "source", tmp_path / "made", format="npy", given=said, split=SPLIT, quiet=True)
+    with h5py.File(tmp_path / "gas.h5", "w") as f:
+        f["u"] = u
+    with h5py.File(tmp_path / "gas.h5") as f, pytest.raises(ValueError, match=r"gas.h5: /u.*\[3, 7, 2, 1\].*-1e\+300"):
+        lazy(f["u"], tmp_path / "gas.h5")[3:4, 5:9].compute()
+
+
+def test_many_files_are_told_of_before_they_are_written(tmp_path: Path) -> None:
+    """2048 trajectories, each with a length and a step of its own, would be 2048 files."""
+    one = dataset(Box.periodic((6, 4), (3.0, 2.0)), 1, 2)
+    parts = [one.assign_attrs(dt=1.0 + n) for n in range(MANY + 1)]
+    with pytest.warns(UserWarning, match=f"{MANY + 1} files"):
+        plan(tmp_path, "many", whole({"train": parts}))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        plan(tmp_path, "many", whole({"train": parts[:MANY]}))
 
 
 def test_windows_of_what_was_converted_are_slices_of_the_arrays(folder: Path, tmp_path: Path) -> None:

@@ -108,6 +108,16 @@ def test_from_a_package_to_windows(packed: Path, tmp_path: Path) -> None:
     assert {p: p.stat().st_mtime_ns for p in out.glob("data/*/*")} == before
 
 
+def test_a_recipe_that_changed_does_not_find_what_it_made_before(packed: Path, tmp_path: Path) -> None:
+    """Other splits with the same names, or another file: what lies there is the old one, and is not handed out."""
+    out = kinds.make(packed, out=tmp_path / "out", quiet=True)
+    said = yaml.safe_load(packed.read_text())
+    said["splits"]["train"] = ["2005-04-01", "2005-04-09"]
+    packed.write_text(yaml.safe_dump(said))
+    with pytest.raises(ValueError, match="made from something else, or with other options"):
+        kinds.make(packed, out=out, quiet=True)
+
+
 def test_a_file_may_be_put_there_by_hand_and_must_be_the_right_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = sea(tmp_path / "sea.nc")
     monkeypatch.setattr(fetch, "_download", lambda *_: pytest.fail("fetched although it is there"))

@@ -26,7 +26,7 @@ from surrogates.data.observed.fetch import files_of
 from surrogates.data.observed.geostrophic import geostrophic
 from surrogates.data.observed.recipe import Recipe
 from surrogates.data.workers import locked
-from surrogates.data.written import Written
+from surrogates.data.written import Written, check_recipe
 from surrogates.domains import Masked, Patch, Sphere
 from surrogates.fields import Field, Fields
 from surrogates.interchange import GAPS, NAN, TIME, domain_of, to_xarray
@@ -43,6 +43,8 @@ def make(recipe: Recipe, folder: Path, *, workers: int = 1, quiet: bool = False)
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder):
         paths = {s: folder / "data" / s / f"{recipe.name}.hdf5" for s in recipe.counts}
+        for path in (p for p in paths.values() if p.exists()):
+            check_recipe(path, _text(recipe))
         if not all(p.exists() for p in paths.values()):
             for split, part in splits(recipe, files_of(recipe.source, folder / "source")).items():
                 _write(recipe, part, paths[split])
@@ -135,12 +137,17 @@ def _step(times: NDArray[np.float64], name: str) -> float:
 
 def _write(recipe: Recipe, part: xr.Dataset, path: Path) -> None:
     file = Written(path, recipe.name, [Cut(part, 0, 0, part.sizes[TIME], 0)])
-    if file.begin({"recipe": json.dumps(recipe.to_json(), sort_keys=True), "version": surrogates.__version__, **recipe.about}):
+    if file.begin({"recipe": _text(recipe), "version": surrogates.__version__, **recipe.about}):
         return
     for row in file.missing():
         for _ in file.row(row):
             pass
     file.finish()
+
+
+def _text(recipe: Recipe) -> str:
+    """What a file is known by."""
+    return json.dumps(recipe.to_json(), sort_keys=True)
 
 
 def report(part: xr.Dataset) -> str:
