@@ -40,13 +40,14 @@ def open_dataset(
         return _of_others(folder, split)
     found = files_of(folder)
     _check_split(folder, split, found)
-    parts = []
+    parts, held = [], []
     for name, paths in found.items():
         for path in paths if split == name or (split is None and name != MEMBERS) else ():
             part = read_file(path, partial=partial, verify=verify)
             labels = {} if split or name == ALL else {SPLIT: (TRAJECTORY, [name] * part.sizes[TRAJECTORY])}
             parts.append(part.assign_coords(labels))
-    joined = join(parts)
+            held.append(path.relative_to(folder).as_posix() if folder.is_dir() else path.name)
+    joined = _joined(folder, parts, held)
     return joined.assign_attrs({SPLIT: split or "", **({"size": folder.name} if folder.name in SIZES else {})})
 
 
@@ -71,10 +72,17 @@ def _of_others(path: Path, split: str | None) -> xr.Dataset:
     _check_split(path, split, found)
     chosen = [(name, part) for name in ([split] if split else found) for part in found[name]]
     labelled = [p if split or s == ALL else p.assign_coords({SPLIT: (TRAJECTORY, [s] * p.sizes[TRAJECTORY])}) for s, p in chosen]
+    return _joined(path, labelled).assign_attrs({SPLIT: split or ""})
+
+
+def _joined(path: Path, parts: Sequence[xr.Dataset], names: Sequence[str] = ()) -> xr.Dataset:
+    """The parts as one. Raises ValueError where they do not fit, with what opens them."""
     try:
-        return join(labelled).assign_attrs({SPLIT: split or ""})
+        return join(parts, names)
     except ValueError as error:
-        raise ValueError(f"{path}: {error}; surrogates.data.formats.open_parts(path) gives the parts one by one") from error
+        raise ValueError(
+            f"{path}: {error}; surrogates.data.formats.open_parts(path) gives the parts one by one, and training by name trains on all"
+        ) from error
 
 
 def _check_split(path: Path, split: str | None, found: Mapping[str, object]) -> None:
@@ -115,17 +123,18 @@ def files_of(folder: Path) -> dict[str, list[Path]]:
     return out
 
 
-def join(parts: Sequence[xr.Dataset]) -> xr.Dataset:
-    """Along trajectories. Raises ValueError where they differ in grid, fields, step or length."""
+def join(parts: Sequence[xr.Dataset], names: Sequence[str] = ()) -> xr.Dataset:
+    """Along trajectories; `names` are those of their files. Raises ValueError where they differ in grid, fields, step or length."""
     first = parts[0]
     if len(parts) == 1:
         return first
-    for other in parts[1:]:
+    for n, other in enumerate(parts[1:], 1):
         for what in ("domain", "fields", "dt"):
             if other.attrs[what] != first.attrs[what]:
                 raise ValueError(f"the files of one data set differ in {what}: {first.attrs[what]} and {other.attrs[what]}")
         if other.sizes[TIME] != first.sizes[TIME]:
-            raise ValueError(f"the files of one data set differ in length: {first.sizes[TIME]} and {other.sizes[TIME]} frames")
+            (a, b) = (f"{names[i]} has {p.sizes[TIME]}" if names else f"{p.sizes[TIME]}" for i, p in ((0, first), (n, other)))
+            raise ValueError(f"the files of one data set differ in length: {a} and {b} frames")
         if NODE in first.dims and not same(domain_of(first), domain_of(other)):
             raise ValueError("the files of one data set lie on different meshes")
     together = xr.concat(list(parts), dim=TRAJECTORY, data_vars="minimal", coords="minimal", compat="override", join="override")

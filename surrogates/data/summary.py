@@ -11,6 +11,7 @@ import torch
 import xarray as xr
 
 from surrogates.data.files import SIZES
+from surrogates.data.formats.ends import shown
 from surrogates.data.sample import Sample
 from surrogates.data.source import Piece, Source, source_of
 from surrogates.data.starts import goes_on
@@ -52,6 +53,7 @@ def facts_of(source: Source) -> dict[str, str]:
         "fields": _fields(fields_of(first)),
         **{kind: _fields(held) for kind in (STATIC, FORCINGS) if (held := declared(first, kind)) is not None},
         "grid": _several(_grid(domain_of(p)) for p in parts),
+        **({"ends that are no walls": ends} if (ends := ", ".join(dict.fromkeys(filter(None, map(shown, parts))))) else {}),
         "frames": f"{_range([p.sizes[TIME] for p in parts])} of dt {_several(steps)}",
         "time": _span(parts),
         "trajectories": ", ".join(f"{s} {_count(ps)}" for s, ps in source.splits.items()),

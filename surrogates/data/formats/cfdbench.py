@@ -9,7 +9,8 @@
 
 A folder at any of these levels is read, a part a case, since cases differ in geometry and length. Cells inside the cylinder, whose centre
 is the origin, and inside the barrier of the dam, which begins .5 m behind the inlet, are dry. The step, .1 s, is that of the published
-loader; inlets and outlets are ends like walls. Units are SI.
+loaders, but for the cylinder, whose two loaders differ and for which it is asked. Inlets, outlets and the moving lid are walls of the Box,
+and what they are stands in the attribute `boundary_conditions` (`ends`). Units are SI.
 
 Sources: https://github.com/luo-yining/CFDBench (README.md, src/dataset); Luo, Chen, Zhang, CFDBench, arXiv:2310.05963.
 """
@@ -25,6 +26,7 @@ import torch
 import xarray as xr
 
 from surrogates.data.formats import checks
+from surrogates.data.formats.ends import condition, told
 from surrogates.data.formats.given import Given
 from surrogates.data.formats.part import fields_of, part
 from surrogates.domains import Box, Masked
@@ -32,7 +34,17 @@ from surrogates.domains.box import WALL
 
 CASE = "case.json"
 PROBLEMS = ("cavity", "tube", "dam", "cylinder")
-DT = 0.1  # s, `data_delta_time` of the published loader
+DT = 0.1  # s, `data_delta_time` of the published loaders
+CYLINDER = (
+    "of the published loaders of the cylinder CylinderFlowDataset.data_delta_time is 0.1 s and CylinderFlowAutoDataset.data_delta_time "
+    "0.001 s (src/dataset/cylinder.py)"
+)
+ENDS = {
+    "vel_top": [("lid", "moving wall", "y", False)],
+    "vel_in": [("inlet", "inlet", "x", True), ("outlet", "open", "x", False)],
+    "velocity": [("inlet", "inlet", "x", True), ("outlet", "open", "x", False)],
+}
+"""By the number of case.json that drives the flow: name, kind, axis, and whether it is the lower end."""
 DAM_AT = 0.5  # m behind the inlet
 DEEP = 3  # case below bc below cavity
 LARGEST = 1 << 16  # bytes of a case.json
@@ -70,12 +82,14 @@ def _case(case: Path, n: int, root: Path, given: Given) -> xr.Dataset:
     domain = domain_of(numbers, (columns, rows), case, given)
     known = Given(dt=DT, units=UNITS, fields={"velocity": ("u", "v")})
     said = given.over(known)
-    dt = given.dt or _step(case, root, given)
+    dt = given.dt or _step(case, numbers, given)
     of = fields_of(["u", "v"], said, case, domain.axes)
     parameters = {k: [v] for k, v in numbers.items() if k not in NO_PARAMETERS}
     times = [(given.time or 0.0) + i * dt for i in range(frames)]
     turned = {name: u.transpose(0, 2, 1)[None] for name, u in arrays.items()}
-    return part(turned, of, domain, given=said, times=times, name=root.name, parameters=parameters, dt=dt, first=n)
+    made = part(turned, of, domain, given=said, times=times, name=root.name, parameters=parameters, dt=dt, first=n)
+    ends = [e for key, held in ENDS.items() if key in numbers for e in held]
+    return told(made, [condition(name, kind, axis, low=low, high=not low) for name, kind, axis, low in ends])
 
 
 def domain_of(numbers: Mapping[str, float], shape: tuple[int, int], case: Path, given: Given) -> Box | Masked:
@@ -96,10 +110,11 @@ def domain_of(numbers: Mapping[str, float], shape: tuple[int, int], case: Path, 
     return box
 
 
-def _step(case: Path, root: Path, given: Given) -> float:
-    """That of the published data, where the folder is named as one of its problems."""
-    here = set(case.resolve().parts)
-    known = DT if here & set(PROBLEMS) else None
+def _step(case: Path, numbers: Mapping[str, float], given: Given) -> float:
+    """That of the published data, where the folder is named as one of its problems and this has one step."""
+    if "radius" in numbers:
+        return given.need(None, "dt=0.001", case, CYLINDER)
+    known = DT if set(case.resolve().parts) & set(PROBLEMS) else None
     return given.need(known, "dt=0.1", case, f"no folder above is named {', '.join(PROBLEMS)}, whose step is {DT} s")
 
 

@@ -9,8 +9,9 @@
 
 Points are the centres of cells. `t-coordinate` may hold one time more than there are frames: the solver's buffer, of which the last is
 dropped. Parameters stand in the attributes or in the file's name (beta0.1, Nu0.001, Eta1.e-8, M0.1); so does the boundary of compressible
-flows (`periodic`; `trans`, outgoing, whose points lie as between walls). The solvers of advection, Burgers' and the reaction-diffusion
-equation know only periodic axes. Numbers have no units, those of the published configuration files apart.
+flows (`periodic`; `trans`, outgoing, whose points lie as between walls). Ends that are neither periodic nor walls (open, Dirichlet,
+Cauchy) are walls of the Box, and what they are stands in the attribute `boundary_conditions` (`ends`). The solvers of advection, Burgers'
+and the reaction-diffusion equation know only periodic axes. Numbers have no units, those of the published configuration files apart.
 
 Sources: https://github.com/pdebench/PDEBench (data_gen, models/fno/utils.py); Takamoto et al., PDEBench, NeurIPS 2022, arXiv:2210.07182.
 """
@@ -29,6 +30,7 @@ import xarray as xr
 import yaml
 
 from surrogates.data.formats import checks, pdebench_seeds
+from surrogates.data.formats.ends import condition, told
 from surrogates.data.formats.given import Given
 from surrogates.data.formats.grid import box_of, times_of
 from surrogates.data.formats.part import Lazy, fields_of, part, with_static
@@ -112,7 +114,8 @@ def _darcy(f: h5py.File, u: h5py.Dataset, path: Path, given: Given) -> xr.Datase
     if u.shape[1] != 1:
         raise ValueError(f"{path}: /tensor has {u.shape[1]} frames, and a steady flow has one")
     steady = _one({"u": lazy(u, path)}, box, path, given, times=[0.0], parameters=parameters_of(f.attrs, path.name))
-    return with_static(steady, {"nu": lazy(nu, path, 1)}, Field("nu", given.units.get("nu", "1")))
+    zero = [condition("sides", "dirichlet", box.axes, values=[0.0])]
+    return told(with_static(steady, {"nu": lazy(nu, path, 1)}, Field("nu", given.units.get("nu", "1"))), zero)
 
 
 def _gas(f: h5py.File, path: Path, given: Given) -> list[xr.Dataset]:
@@ -129,20 +132,24 @@ def _gas(f: h5py.File, path: Path, given: Given) -> list[xr.Dataset]:
     box = box_of(points, path, given, boundary=() if kind is None else (kind,) * dim, units="1")
     arrays = {n: lazy(a, path) if a.ndim == dim + 2 else lazy(a, path, 1)[None] for n, a in held.items()}
     chosen = given if given.fields else replace(given, fields={"velocity": tuple(velocity)})
-    return [_one(arrays, box, path, chosen, times=_times(f, path, shape[-dim - 1]), parameters=parameters_of(f.attrs, path.name))]
+    made = _one(arrays, box, path, chosen, times=_times(f, path, shape[-dim - 1]), parameters=parameters_of(f.attrs, path.name))
+    return [told(made, [condition("sides", "open", box.axes)] if kind == WALL else [])]
 
 
 def _smoke(f: h5py.File, path: Path, given: Given) -> list[xr.Dataset]:
     """Of a run that was stopped, the frames up to the attribute latestIndex."""
-    velocity = checks.array(f, "velocity", path, (None,) * 5)
+    held = int(f.attrs["latestIndex"]) + 1 if "latestIndex" in f.attrs else None
+    if held is not None and held < 1:
+        raise ValueError(f"{path}: latestIndex is {held - 1}: the run was stopped when no frame had been written; make it again")
+    velocity = checks.array(f, "velocity", path, (None,) * 5, frames=held)
     count, frames, *shape, components = velocity.shape
-    particles = checks.array(f, "particles", path, (count, frames, *shape, 1))
+    particles = checks.array(f, "particles", path, (count, frames, *shape, 1), frames=held)
     force = checks.array(f, "force", path, (count, *shape, components))
     config = config_of(f.attrs, path)
     sizes = tuple(float(v) for v in config.get("domain_size", ()))
     box = given.box(shape, path, lengths=sizes, boundary=(WALL, WALL) if config.get("velocity_extrapolation") == "ZERO" else (), units="1")
-    last = min(frames, int(f.attrs.get("latestIndex", frames - 1)) + 1)
-    times = np.asarray(checks.array(f, "t", path, (count, frames))[:, :last], np.float64)
+    last = min(frames, held or frames)
+    times = np.asarray(checks.array(f, "t", path, (count, frames), frames=held)[:, :last], np.float64)
     if last < 1 or (times != times[:1]).any():
         raise ValueError(f"{path}: /t differs between trajectories, or there are none; one list of times for a file is read")
     u, p, push = lazy(velocity, path), lazy(particles, path), lazy(force, path, 1)

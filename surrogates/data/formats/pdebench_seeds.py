@@ -1,7 +1,7 @@
 """PDEBench's files of one group a seed: shallow water (rdb), diffusion-reaction, diffusion-sorption.
 
     0000/data (T, x[, y], channel)   0000/grid/x, y, t   0000 @config, YAML: `sim` has the parameters
-    0001/...
+    0001/...                         of diffusion-reaction (T, y, x, channel): its solver's rows are y, `reshape(-1, Ny, Nx)`
 
 Behind the thousand arrays stands one, which opens a group when a trajectory is read.
 """
@@ -20,21 +20,32 @@ import yaml
 from numpy.typing import NDArray
 
 from surrogates.data.formats import checks
+from surrogates.data.formats.ends import condition, told
 from surrogates.data.formats.given import Given
 from surrogates.data.formats.grid import box_of, times_of
 from surrogates.data.formats.part import fields_of, part
+from surrogates.data.lazy import single
 from surrogates.domains.box import WALL
 
 SEED = re.compile(r"\d{4,}")
 CHANNELS = {"rdb": ["h"], "diff-react": ["activator", "inhibitor"], "diff-sorp": ["concentration"]}
-"""By what stands in the name of the file. The first has open sides, the second no flux, the third fixed and free ends: none is periodic."""
+"""By what stands in the name of the file."""
+ENDS = {
+    "rdb": [condition("sides", "open", "xy")],
+    "diff-react": [condition("sides", "no flux", "xy")],
+    "diff-sorp": [condition("left", "dirichlet", "x", low=True, values=[1.0]), condition("right", "cauchy", "x", high=True)],
+}
+"""Of the Box all are walls. Water leaves through open sides; what is sorbed has the concentration 1 to the left, D du/dx to the right."""
+ROWS_ARE_Y = ("diff-react",)
 NO_PARAMETERS = {"seed", "n", "t", "tdim", "xdim", "ydim", "x_left", "x_right", "y_bottom", "y_top", "T_end", "n_time_steps"}
 
 
 def recognises(f: h5py.File) -> bool:
     """Whether its first group is that of a seed, with data and a grid."""
     first = next(iter(f), None)
-    return first is not None and SEED.fullmatch(first) is not None and {"data", "grid"} <= set(f[first])
+    if first is None or SEED.fullmatch(first) is None or not isinstance(f.get(first, getlink=True), h5py.HardLink):
+        return False
+    return isinstance(f[first], h5py.Group) and {"data", "grid"} <= set(f[first])
 
 
 def read(f: h5py.File, path: Path, given: Given) -> list[xr.Dataset]:
@@ -62,10 +73,11 @@ def read(f: h5py.File, path: Path, given: Given) -> list[xr.Dataset]:
         raise ValueError(f"{path}: channels are {channels} but /{seeds[0]}/data has {first.shape[-1]}")
     box = box_of(grid[:-1], path, given, boundary=(WALL,) * dim if kind else (), units="1")
     every = _together(path, seeds, first)
-    arrays = {str(name): every[..., c] for c, name in enumerate(channels)}
+    arrays = {str(name): every[..., c].swapaxes(2, 3) if kind in ROWS_ARE_Y else every[..., c] for c, name in enumerate(channels)}
     of = fields_of(list(arrays), given, path, box.axes, dict.fromkeys((*arrays, *given.fields), "1"))
     times = times_of(grid[-1], f"{path}: /{seeds[0]}/grid/t")
-    return [part(arrays, of, box, given=given, times=times, name=path.stem, parameters=columns)]
+    made = part(arrays, of, box, given=given, times=times, name=path.stem, parameters=columns)
+    return [told(made, ENDS.get(kind or "", []))]
 
 
 def _alike(f: h5py.File, seed: str, path: Path, shape: tuple[int, ...], grid: list[Any]) -> None:
@@ -117,5 +129,5 @@ class _Seeds:
         rows, *rest = index if isinstance(index, tuple) else (index,)
         chosen = self.seeds[rows] if isinstance(rows, slice) else [self.seeds[rows]]
         with h5py.File(self.path, "r") as f:
-            values = np.stack([f[seed]["data"][tuple(rest)] for seed in chosen]).astype(np.float32)
+            values = np.stack([single(f[seed]["data"][tuple(rest)], f"{self.path}: /{seed}/data") for seed in chosen])
         return values if isinstance(rows, slice) else values[0]

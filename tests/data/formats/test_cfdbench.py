@@ -10,10 +10,12 @@ import pytest
 from numpy.typing import NDArray
 from sources import check_alike, check_part
 
+from surrogates.data import open_dataset
 from surrogates.data.conversion import convert
 from surrogates.data.cuts import Split
 from surrogates.data.formats import Given, open_parts
 from surrogates.data.parts import parts_of
+from surrogates.data.summary import facts
 from surrogates.domains import Box, Masked
 from surrogates.interchange import domain_of, from_xarray, parameters_of
 
@@ -44,7 +46,9 @@ def test_a_case_of_the_cavity(tmp_path: Path) -> None:
 
 def test_cells_in_the_cylinder_are_dry(tmp_path: Path) -> None:
     case(tmp_path / "cylinder" / "geo" / "case0003", CYLINDER, size=64)
-    (part,) = open_parts(tmp_path / "cylinder", "cfdbench")["all"]
+    with pytest.raises(ValueError, match=r"dt is not known.*CylinderFlowDataset.*0\.1.*CylinderFlowAutoDataset.*0\.001.*`dt: 0\.001`"):
+        open_parts(tmp_path / "cylinder", "cfdbench")
+    (part,) = open_parts(tmp_path / "cylinder", "cfdbench", Given(dt=0.001))["all"]
     domain = domain_of(part)
     assert isinstance(domain, Masked) and domain.box.lower == (-0.06, -0.06)
     dry = float((~domain.wet * domain.box.measure).sum())
@@ -76,6 +80,30 @@ def test_cases_of_one_geometry_and_length_share_a_file_when_converted(tmp_path: 
         for row, n in enumerate(part["trajectory"].values):
             assert float(part["vel_top"][row]) == n + 1
             np.testing.assert_array_equal(from_xarray(part)[row].movedim(1, 0), held[n].transpose(0, 1, 3, 2))
+
+
+def test_lengths_that_differ_are_told_with_what_opens_them(tmp_path: Path) -> None:
+    for n, frames in enumerate((4, 6)):
+        case(tmp_path / "cavity" / "bc" / f"case{n:04d}", CAVITY, frames, 8, n)
+    folder = convert(tmp_path / "cavity", tmp_path / "made", format="cfdbench", split=Split(1.0), quiet=True)
+    match = r"made: .*cavity-1\.hdf5 has 6 and .*cavity\.hdf5 has 4 frames.*open_parts\(path\).*trains on all"
+    with pytest.raises(ValueError, match=match):
+        open_dataset(folder)
+    assert sorted(p.sizes["time"] for p in open_parts(folder)["train"]) == [4, 6]
+
+
+def test_inlets_and_outlets_are_told_and_kept(tmp_path: Path) -> None:
+    """A Box knows walls and periodic ends; the file says which of its walls are none."""
+    case(tmp_path / "dam" / "bc" / "case0000", DAM)
+    (part,) = open_parts(tmp_path / "dam", "cfdbench")["all"]
+    told = {c["name"]: (c["kind"], c["axes"], c["ends"]) for c in json.loads(part.attrs["boundary_conditions"])}
+    assert told["inlet"] == ("inlet", ["x"], [True, False]) and told["outlet"] == ("open", ["x"], [False, True])
+    folder = convert(tmp_path / "dam", tmp_path / "made", format="cfdbench", split=Split(1.0), quiet=True)
+    assert open_dataset(folder).attrs["boundary_conditions"] == part.attrs["boundary_conditions"]
+    assert facts(folder)["ends that are no walls"] == "inlet (x), open (x)"
+    case(tmp_path / "cavity" / "bc" / "case0000", CAVITY)
+    (part,) = open_parts(tmp_path / "cavity", "cfdbench")["all"]
+    assert [c["kind"] for c in json.loads(part.attrs["boundary_conditions"])] == ["moving wall"]
 
 
 def test_a_step_that_no_folder_tells_is_asked_for(tmp_path: Path) -> None:

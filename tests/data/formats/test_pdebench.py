@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import h5py
@@ -61,7 +62,7 @@ def seeds(path: Path, shape: tuple[int, ...], radii: tuple[float, ...] = (0.3, 0
         for n, radius in enumerate(radii):
             group = f.create_group(f"{n:04d}")
             group.create_dataset("data", data=n + numbers(T, *shape), compression="lzf")
-            for a, size in zip("xy", shape[:-1], strict=False):
+            for a, size in zip("yx" if "react" in path.name else "xy", shape[:-1], strict=False):  # its solver says reshape(-1, Ny, Nx)
                 group[f"grid/{a}"] = centres(size, -2.5, 2.5)
             group["grid/t"] = np.linspace(0, 1, T, dtype=np.float32)
             group.attrs["config"] = config(seed=n, gravity=1.0, dam_radius=radius, Du="1E-3", xdim=128, T_end=1.0)
@@ -158,7 +159,7 @@ def test_incompressible_flow_with_smoke_and_a_force(tmp_path: Path) -> None:
     ("name", "shape", "channels"),
     [
         ("2D_rdb_NA_NA.h5", (X, 6, 1), ("h",)),
-        ("2D_diff-react_NA_NA.h5", (X, X, 2), ("activator", "inhibitor")),
+        ("2D_diff-react_NA_NA.h5", (X, 6, 2), ("activator", "inhibitor")),
         ("1D_diff-sorp_NA_NA.h5", (X, 1), ("concentration",)),
     ],
 )
@@ -167,6 +168,7 @@ def test_a_group_a_seed(tmp_path: Path, name: str, shape: tuple[int, ...], chann
     check_part(part)
     assert fields_of(part).channels == channels
     u = np.moveaxis(np.stack([n + numbers(T, *shape) for n in (0, 1)]), -1, 2)
+    u = u.swapaxes(3, 4) if "react" in name else u
     np.testing.assert_array_equal(from_xarray(part), u)
     np.testing.assert_array_equal(from_xarray(part.isel(trajectory=[1], time=slice(1, 3))), u[1:, 1:3])
     assert {n: v.tolist() for n, v in parameters_of(part).items()} == {"gravity": [1, 1], "dam_radius": [0.3, 0.7], "Du": [1e-3] * 2}
@@ -233,3 +235,53 @@ def test_mixed_precision_and_wrong_endian_are_read_right(tmp_path: Path) -> None
     np.testing.assert_array_equal(part["density"], numbers(N, T, 8, 6))
     np.testing.assert_array_equal(part["velocity_x"], 2 + numbers(N, T, 8, 6))
     np.testing.assert_allclose(part["velocity_y"], 3 + numbers(N, T, 8, 6), rtol=1e-3)
+
+
+def stopped(path: Path, last: int, frames: int = T) -> Path:
+    """As `h5_for` of its solver makes it: chunks of a frame, of which those that were not reached have never been written."""
+    with h5py.File(path, "w") as f:
+        f.attrs.update({"config": "NU: 0.01\ndomain_size: [1, 2]\nvelocity_extrapolation: ZERO\n", "latestIndex": last})
+        for name, shape in {
+            "velocity": (2, frames, X, X, 2),
+            "particles": (2, frames, X, X, 1),
+            "force": (2, X, X, 2),
+            "t": (2, frames),
+        }.items():
+            held = f.require_dataset(name, shape, "float32", compression="lzf", chunks=(1, 1, *shape[2:]), shuffle=True)
+            values = numbers(*shape) if name != "t" else np.tile(times(frames, 0.005), (2, 1))
+            if name == "force":
+                held[...] = values
+            else:
+                held[:, : last + 1] = values[:, : last + 1]
+    return path
+
+
+def test_a_run_that_was_stopped_is_read_up_to_its_last_frame(tmp_path: Path) -> None:
+    (part,) = open_parts(stopped(tmp_path / "ns_incom_inhom_2d_512-0.h5", 2), "pdebench")["all"]
+    assert part.sizes["time"] == 3
+    np.testing.assert_array_equal(from_xarray(part)[:, :, :2].movedim(2, -1), numbers(2, T, X, X, 2)[:, :3])
+    cut = stopped(tmp_path / "ns_incom_inhom_2d_512-1.h5", 2)
+    with h5py.File(cut, "a") as f:
+        f.attrs["latestIndex"] = 3  # says more than it has
+    with pytest.raises(ValueError, match="truncated or damaged"):
+        open_parts(cut, "pdebench")
+    with pytest.raises(ValueError, match="no frame"):
+        open_parts(stopped(tmp_path / "ns_incom_inhom_2d_512-2.h5", -1), "pdebench")
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "kinds"),
+    [
+        ("2D_rdb_NA_NA.h5", (X, X, 1), ["open"]),
+        ("2D_diff-react_NA_NA.h5", (X, X, 2), ["no flux"]),
+        ("1D_diff-sorp_NA_NA.h5", (X, 1), ["dirichlet", "cauchy"]),
+    ],
+)
+def test_ends_that_are_no_walls_are_told(tmp_path: Path, name: str, shape: tuple[int, ...], kinds: list[str]) -> None:
+    (part,) = open_parts(seeds(tmp_path / name, shape), "pdebench")["all"]
+    assert [c["kind"] for c in json.loads(part.attrs["boundary_conditions"])] == kinds
+    (flow,) = open_parts(gas(tmp_path / "1D_CFD_Shock_trans_Train.hdf5", 1), "pdebench")["all"]
+    (told,) = json.loads(flow.attrs["boundary_conditions"])
+    assert told["kind"] == "open" and told["axes"] == ["x"] and told["ends"] == [True, True]
+    (ring,) = open_parts(gas(tmp_path / "1D_CFD_Rand_periodic_Train.hdf5", 1), "pdebench")["all"]
+    assert "boundary_conditions" not in ring.attrs
