@@ -37,12 +37,16 @@ def read(path: Path, given: Given) -> dict[str, list[xr.Dataset]]:
     if path.is_file():
         return {"all": [_whole(path, given)]}
     below = {s: path / s for s in SPLITS if _arrays(path / s)}
+    here = _arrays(path)
+    if below and here:
+        raise ValueError(
+            f"{path} holds arrays itself, {next(iter(here.values())).name}, and in {', '.join(below)}; half would be left out: keep one"
+        )
     if below:
         return {split: [_by_field(_arrays(folder), folder, given)] for split, folder in below.items()}
-    found = _arrays(path)
-    if set(found) <= set(SPLITS):
-        return {split: [_whole(found[split], given)] for split in SPLITS if split in found}
-    return {"all": [_by_field(found, path, given)]}
+    if set(here) <= set(SPLITS):
+        return {split: [_whole(here[split], given)] for split in SPLITS if split in here}
+    return {"all": [_by_field(here, path, given)]}
 
 
 def _arrays(folder: Path) -> dict[str, Path]:

@@ -52,6 +52,8 @@ def test_one_array_of_channels_and_one_a_split(tmp_path: Path, u: NDArray[np.flo
     for split in ("train", "test"):
         (tmp_path / split).mkdir()
         np.save(tmp_path / split / "a.npy", u[:, :, 0])
+    with pytest.raises(ValueError, match=r"flow\.npy.* and .*train.*keep one"):
+        open_parts(tmp_path, "npy", given)
     (tmp_path / "flow.npy").unlink()
     (tmp_path / "source.yaml").write_text("dt: 1\nlengths: [1, 1]\nboundary: [wall, wall]\nunits: {others: '1'}\n")
     assert list(open_parts(tmp_path)) == ["train", "test"]
