@@ -96,7 +96,7 @@ def audit_part(dataset: xr.Dataset, label: str, conserved: Sequence[str] = ()) -
                 flat[span], lost[span] = _flat(u if wet is None else u[:, :, wet], gone, start, times, here, fields.channels), gone
                 own = hashes(u, wet)
                 if member == 0:
-                    out.hashes[row, start : start + len(u)] = own
+                    out.hashes[row, span] = np.where(flat[span], np.uint64(NOTHING), own)  # all flows begin at the same rest
                 before = own if last is None else np.concatenate([[last], own])
                 out.repeated += int(((before[1:] == before[:-1]) & (before[1:] != NOTHING)).sum())
                 out.missing += int(gone.sum())

@@ -85,6 +85,15 @@ def test_a_flow_from_rest_is_a_note_and_a_tail_that_nobody_wrote_an_error() -> N
         audit_part(d, "here")
 
 
+def test_the_rest_that_flows_begin_at_is_no_leak() -> None:
+    train, test = dataset(DOMAINS["plane"]()), dataset(DOMAINS["plane"](), seed=1)
+    for d in (train, test):
+        for name in d.data_vars:
+            if "time" in d[name].dims:
+                d[name].values[0, 0] = 0.0
+    assert len(said(("train", train), ("test", test))) == 2
+
+
 def test_declared_gaps_are_notes() -> None:
     d = dataset(DOMAINS["plane"]())
     d["height"].values[0, 2, 1, 1] = np.nan
