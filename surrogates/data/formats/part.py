@@ -7,6 +7,7 @@ a scalar of its own. `Given.options` has `gaps: NaN` where NaN means missing, an
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,10 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from surrogates.data.formats import checks
+from surrogates.data.formats.cf_time import runs
 from surrogates.data.formats.given import Given
+from surrogates.data.starts import goes_on
 from surrogates.domains import layout
 from surrogates.domains.layout import AnyDomain
 from surrogates.fields import Field, Fields
@@ -67,7 +71,7 @@ def part(
     """Arrays (trajectory, time, *axes) as a Dataset; `of` says the field of each, and `given.fields` the order within a vector.
 
     `dt` is the step where times are not exact multiples of it, `first` the id of the first trajectory. Raises ValueError where shapes
-    differ from each other or from the domain.
+    differ from each other or from the domain, and for times that have no step (`step_of`).
     """
     count = next(iter(arrays.values())).shape[0]
     want, axes = (count, len(times), *domain.shape), layout.axes(domain)
@@ -88,10 +92,24 @@ def part(
     unit = given.units.get("time", "1")
     for time in (TIME, "lead_time"):
         coords[time][2]["units"] = unit
-    step = dt if dt is not None else float(times[1] - times[0]) if len(times) > 1 else 0.0
+    step = dt if dt is not None else step_of(np.asarray(times, np.float64), given, f"{name}: time") if len(times) > 1 else 0.0
     gaps = {GAPS: str(given.options[GAPS])} if GAPS in given.options else {}
     said = {"dataset": given.name or name, "dt": step, **gaps, **describe_attrs(fields, domain)}
     return xr.Dataset(data, coords, {**said, **(attrs or {})})
+
+
+def step_of(times: NDArray[np.float64], given: Given, place: str) -> float:
+    """The step of rising times: as given, else that of all, or the shortest of which the others, over missing frames, are multiples.
+
+    Raises ValueError for steps that are neither (those within a tenth of a given one are taken as they come), and for a given one that no
+    frame follows.
+    """
+    if given.dt is None:
+        with suppress(ValueError):
+            return checks.step(times, place)
+    elif len(times) > 1 and not goes_on(times, given.dt)[1:].any():
+        raise ValueError(f"{place}: frames lie {np.diff(times).min():g} apart or more, and dt is given as {given.dt:g}; correct it")
+    return runs(times, given, place)[1]
 
 
 def with_static(made: xr.Dataset, arrays: Mapping[str, Lazy], *fields: Field) -> xr.Dataset:

@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from surrogates.data.files import files_of
 from surrogates.data.formats import checks, well_space
 from surrogates.data.formats.given import Given
+from surrogates.data.formats.part import step_of
 from surrogates.data.formats.well_fields import STATE, Stored, fields_in, scalars_in
 from surrogates.data.formats.well_space import words
 from surrogates.data.hdf5 import ORDERS, OURS, PART, open_hdf5
@@ -115,10 +116,10 @@ def _dataset(
         parameters={k: v[rows] for k, v in parameters.items()},
         about_time={"units": given.units.get("time", "1")},
     )
-    dt = given.dt or (float(np.median(np.diff(t))) if len(t) > 1 else None)
-    dt = given.need(dt, "dt", path, "one frame does not say the time to the next")
-    if len(t) > 1 and np.abs(np.diff(t) - dt).max() <= checks.EVEN * dt:
-        dt = given.dt or float(t[-1] - t[0]) / (len(t) - 1)
+    if len(t) > 1:
+        dt = step_of(t, given, f"{path}: dimensions/time")
+    else:
+        dt = given.need(given.dt, "dt", path, "one frame does not say the time to the next")
     made = xr.Dataset(data, coords, {**attrs, "dt": dt, **describe_attrs(kinds[STATE], domain)})
     return declare(made, static=kinds[STATIC] if kinds[STATIC].count else None, forcings=kinds[FORCINGS] if kinds[FORCINGS].count else None)
 
