@@ -1,6 +1,7 @@
 """The Well: HDF5 files in its layout (docs/data_format.md of PolymathicAI/the_well), all that it can say, read from the layout alone.
 
-    t0_fields, t1_fields, t2_fields   of time and trajectory: the state, vectors in the order of the axes, tensors in full
+    t0_fields, t1_fields, t2_fields   of time and trajectory: the state, vectors in the order of the axes, tensors in full;
+                                      on a sphere to the north and to the east
                                       of trajectory, or of neither: static fields
                                       of time, but one for all trajectories: forcings
                                       constant along an axis (@dim_varying): spread over it, lazily
@@ -75,7 +76,8 @@ def parts_of(f: h5py.File, path: Path, given: Given) -> list[xr.Dataset]:
     conditions = well_space.conditions_in(f)
     keys = [tuple(line[n if len(line) > 1 else 0].tobytes() for line in lines) for n in range(count)]
     shape = tuple(line.shape[1] for line in lines[1:])
-    stored = [*fields_in(f, path, given, axes, shape, (count, lines[0].shape[1])), *scalars_in(f, path, given, (count, lines[0].shape[1]))]
+    sizes, globe = (count, lines[0].shape[1]), well_space.is_globe(axes, words(f.attrs.get("grid_type", "cartesian"))[0])
+    stored = [*fields_in(f, path, given, axes, shape, sizes, globe), *scalars_in(f, path, given, sizes)]
     out = []
     for _, run in groupby(range(count), key=lambda n: keys[n]):
         rows = list(run)

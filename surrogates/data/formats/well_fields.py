@@ -1,4 +1,8 @@
-"""The arrays of a file of The Well: what each is by its flags, and its components, lazily, spread over axes along which it is constant."""
+"""The arrays of a file of The Well: what each is by its flags, and its components, lazily, spread over axes along which it is constant.
+
+On a sphere a vector is stored along the axes of the file and read to the north and to the east, as `Sphere` has it: theta is colatitude,
+which grows southward, so that its component changes sign, and with it those of a tensor that have one index of theta.
+"""
 
 from __future__ import annotations
 
@@ -14,13 +18,14 @@ from numpy.typing import NDArray
 
 from surrogates.data.formats import checks
 from surrogates.data.formats.given import Given
-from surrogates.data.formats.well_space import words
+from surrogates.data.formats.well_space import POLAR, words
 from surrogates.data.hdf5 import ORDERS
-from surrogates.data.lazy import lazy
+from surrogates.data.lazy import lazy, negated
 from surrogates.fields import Field
 from surrogates.interchange import FORCINGS, STATIC
 
 STATE = "state"
+NORTH_EAST = ("north", "east")
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,7 @@ class Stored:
     timed: bool
     spread: bool = True
     order: int = 0
+    southward: bool = False
 
     @property
     def kind(self) -> str:
@@ -42,7 +48,10 @@ class Stored:
     def components(self) -> Iterator[Any]:
         """One array ([B] [T] *X) a component, in the order of the field."""
         flat = self.values.reshape(*self.values.shape[: self.values.ndim - self.order], -1) if self.order else self.values[..., None]
-        yield from (flat[..., n] for n in range(flat.shape[-1]))
+        sides = round(flat.shape[-1] ** (1 / self.order)) if self.order else 1
+        for n in range(flat.shape[-1]):
+            south = self.southward and sum(i == 0 for i in np.unravel_index(n, (sides,) * self.order)) % 2
+            yield negated(flat[..., n]) if south else flat[..., n]
 
     @classmethod
     def of_mask(
@@ -57,12 +66,13 @@ class Stored:
 
 
 def fields_in(
-    f: h5py.File, path: Path, given: Given, axes: tuple[str, ...], shape: tuple[int, ...], sizes: tuple[int, int]
+    f: h5py.File, path: Path, given: Given, axes: tuple[str, ...], shape: tuple[int, ...], sizes: tuple[int, int], globe: bool = False
 ) -> list[Stored]:
     """All fields. Raises ValueError for an array of another shape than its flags and the dimensions of the file say."""
     out = []
     for order, group in enumerate(ORDERS):
-        labels = ((), axes, tuple(a + b for a in axes for b in axes))[order]
+        tensor = tuple(f"{a}_{b}" for a in NORTH_EAST for b in NORTH_EAST) if globe else tuple(a + b for a in axes for b in axes)
+        labels = ((), NORTH_EAST if globe else axes, tensor)[order]
         for name in words(f[group].attrs["field_names"]):
             array, about = checks.array(f[group], name, path), f[group][name].attrs
             sampled, timed = (bool(about.get(k, True)) for k in ("sample_varying", "time_varying"))
@@ -74,7 +84,8 @@ def fields_in(
                 raise ValueError(f"{path}: field {name!r} has shape {array.shape} but the dimensions of the file say {held}")
             values = _spread(lazy(array, path, len(lead)).reshape(open_), (*lead, *shape, *(len(axes),) * order))
             unit = given.unit(name, path, str(about.get("units", "1")))
-            out.append(Stored(Field(_identifier(name), unit, labels), values, sampled, timed, order=order))
+            south = globe and axes[0] in POLAR
+            out.append(Stored(Field(_identifier(name), unit, labels), values, sampled, timed, order=order, southward=south))
     return out
 
 

@@ -98,13 +98,18 @@ def domain_of(
     points: list[NDArray[np.float64]], axes: tuple[str, ...], grid_type: str, conditions: list[Condition], path: Path, given: Given
 ) -> Box | Sphere:
     """The domain. Raises ValueError for points that no domain has, and, of latitudes, says where they lie."""
-    if len(axes) == 2 and (grid_type == "spherical" or axes in GLOBES):
+    if is_globe(axes, grid_type):
         return _sphere(points, axes, path, given)
     periodic = {a for c in conditions if c.kind == PERIODIC for a in c.axes}
     said = given.boundary or tuple(PERIODIC if a in periodic else WALL for a in axes)
     if len(said) != len(axes):
         raise ValueError(f"{path}: boundary has {len(said)} entries but the axes are {axes}")
     return box_of(points, list(said), f"{path}: dimensions {', '.join(axes)}", given.units.get("length", "1"))
+
+
+def is_globe(axes: tuple[str, ...], grid_type: str) -> bool:
+    """Whether the axes are those of a sphere's surface."""
+    return len(axes) == 2 and (grid_type == "spherical" or axes in GLOBES)
 
 
 def _sphere(points: list[NDArray[np.float64]], axes: tuple[str, ...], path: Path, given: Given) -> Sphere:

@@ -9,13 +9,26 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+import torch
 
+from surrogates.constraints import DivergenceFree
 from surrogates.data import open_dataset
 from surrogates.data.formats import open_parts, reader_of, the_well
 from surrogates.data.formats.edges import edges_of
 from surrogates.data.formats.given import Given
 from surrogates.domains import Box, Sphere
-from surrogates.interchange import FORCINGS, STATIC, declared, domain_of, fields_of, from_xarray, parameters_of, static_of
+from surrogates.heads.curl import wind
+from surrogates.interchange import (
+    FORCINGS,
+    STATIC,
+    conditions_of,
+    declared,
+    domain_of,
+    fields_of,
+    from_xarray,
+    parameters_of,
+    static_of,
+)
 
 T, X, Y = 6, 5, 4
 RNG = np.random.default_rng(0)
@@ -185,7 +198,33 @@ def test_a_sphere_either_way_up_in_radians_or_degrees(tmp_path: Path, kind: str,
         array(f["t1_fields"], "velocity", RNG.normal(size=(1, 3, 8, 16, 2)), dim_varying=[True, True])
     found = open_parts(path, given=Given(options={"radius": 6.4e6}, units={"length": "m"}))["all"][0]
     assert domain_of(found) == Sphere((8, 16), kind, not degrees, -180.0 if degrees else 0.0, 6.4e6, "m")
-    assert fields_of(found)["velocity"].components == tuple(axes) and found["velocity_" + axes[0]].dims[-2:] == ("lat", "lon")
+    assert fields_of(found)["velocity"].components == ("north", "east") and found["velocity_north"].dims[-2:] == ("lat", "lon")
+
+
+def test_the_component_along_colatitude_points_south(tmp_path: Path) -> None:
+    """A flow of a stream function, stored along theta and phi, is free of divergence when it is read; tensors turn with one index."""
+    sphere = Sphere((16, 32), "legendre-gauss", True)
+    phi, lam = (torch.deg2rad(sphere.coordinate(a)) for a in (0, 1))
+    psi = (phi.sin()[:, None] + phi.cos()[:, None] ** 2 * torch.cos(2 * lam))[None, None]
+    north, east = wind(psi, sphere)[0].numpy()
+    lat, lon = sphere.coordinate(0).numpy(), sphere.coordinate(1).numpy()
+    path, tensor = tmp_path / "s.hdf5", RNG.normal(size=(1, 2, 16, 32, 2, 2)).astype("f4")
+    with skeleton(path, 1, {"theta": np.deg2rad(90 - lat), "phi": np.deg2rad(lon)}, np.arange(2), grid_type="spherical") as f:
+        condition(f, "around", "PERIODIC", ["phi"], np.r_[1, np.zeros(30), 1])
+        array(f["t1_fields"], "velocity", np.tile(np.stack([-north, east], -1)[None, None], (1, 2, 1, 1, 1)), dim_varying=[True, True])
+        array(f["t2_fields"], "stress", tensor, dim_varying=[True, True], symmetric=False, antisymmetric=False)
+    (found,) = open_parts(path)["all"]
+    np.testing.assert_allclose(found["velocity_north"].values[0, 0], north.astype("f4"), rtol=1e-6)
+    u = from_xarray(found)[:, 0].double()
+    conditions = conditions_of(found)
+    law = DivergenceFree(fields_of(found))
+    assert float(law.defect(u, u.new_zeros(1, 0), conditions).abs().max()) < 1e-5
+    turned = u.clone()
+    turned[:, fields_of(found).channels.index("velocity_north")] *= -1
+    assert float(law.defect(turned, u.new_zeros(1, 0), conditions).abs().max()) > 1e-2
+    signs = {"north_north": 1, "north_east": -1, "east_north": -1, "east_east": 1}
+    for (name, sign), (i, j) in zip(signs.items(), np.ndindex(2, 2), strict=True):
+        np.testing.assert_array_equal(found[f"stress_{name}"].values, sign * tensor[..., i, j])
 
 
 def test_angular_and_logarithmic_axes_are_stretched(tmp_path: Path) -> None:
