@@ -66,9 +66,9 @@ class Conditions:
 
     `time` and `dt` are float64 and one per member; `parameters` are physical and named by `names` in order. `forcing` (known fields
     that a network reads), `boundary` (fields whose values at the edge hold), `source_term` (what drives each channel of the state, as
-    du/dt) and `inflow` (what enters it through the boundary in a unit of time, of each cell or (G, C) in all) are functions of physical
-    time, so that a bundle, a substep or a variable dt can ask for what it needs: from times (G,) to (G, C, *X). One whose rows differ
-    has a method `at_rows(index)`, the function of those rows.
+    du/dt) and `inflow` (what enters each cell through the boundary of the domain, in units of the field times volume a unit of time; 0 in
+    cells that do not touch it) are functions of physical time, so that a bundle, a substep or a variable dt can ask for what it needs:
+    from times (G,) to (B, C, *X). One whose rows differ has a method `at_rows(index)`, the function of those rows.
     """
 
     domain: Domain

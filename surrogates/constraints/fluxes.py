@@ -1,6 +1,6 @@
 """Integrals in open domains: dI/dt = F(t) - rate I + J, where J flows in through the boundary.
 
-`FluxedIntegral` is told J(t) in numbers. `OpenIntegral` computes the flux that a velocity v carries,
+`FluxedIntegral` is told what J(t) brings into each cell, and sums it. `OpenIntegral` computes the flux that a velocity v carries,
 
     J = - sum over the boundary of (v . n) u dA,
 
@@ -31,21 +31,23 @@ from surrogates.record import recorded
 
 @recorded
 class FluxedIntegral(ConservedIntegral):
-    """`ConservedIntegral` with what flows in: `conditions.inflow(t)` gives (G, C), the net inflow of every channel of `fields` through
-    the whole boundary, in units of the field times volume a unit of time."""
+    """`ConservedIntegral` with what flows in: `conditions.inflow(t)` gives (B, C, *X), what enters each cell through the boundary of the
+    domain, of every channel of `fields`, in units of the field times volume a unit of time, as `heads.FluxForm` takes it. Cells that do
+    not count (land) take nothing."""
 
     def source(self, conditions: Conditions) -> budget.Source:
-        """Raises ValueError where the conditions have no inflow, or where it gives something else than (G, C)."""
+        """Raises ValueError where the conditions have no inflow, or where it gives something else than (B, C, *X)."""
         inflow, inner = _inflow(conditions), super().source(conditions)
 
         def gain(t: Tensor) -> Tensor:
-            given = inflow(t)
-            if given.ndim != 2 or given.shape[1] != self.channels.count:
+            given, shape = inflow(t), tuple(conditions.domain.shape)
+            if given.shape[1:] != (self.channels.count, *shape):
+                wanted = ", ".join(map(str, (self.channels.count, *shape)))
                 raise ValueError(
-                    f"inflow(t) gave shape {tuple(given.shape)}; FluxedIntegral takes net inflows (G, {self.channels.count}); "
-                    "OpenIntegral(given=True) takes fields (B, C, *X), as boundary="
+                    f"inflow(t) gave shape {tuple(given.shape)}; it is what enters each cell, (B, {wanted}); "
+                    "share a net inflow among the cells at the boundary"
                 )
-            flux = given[:, self.channels.start : self.channels.stop].double()
+            flux = total(self.channels.cut(given), conditions.domain)
             return flux if inner is None else flux + inner(t).to(flux.device)
 
         return gain
@@ -136,6 +138,13 @@ def _inflow(conditions: Conditions) -> budget.Source:
     if conditions.inflow is None:
         raise ValueError("this law needs what flows in, but the conditions have no inflow; pass Conditions(inflow=...)")
     return conditions.inflow
+
+
+def total(per_cell: Float[Tensor, "B c *X"], domain: Domain) -> Float[Tensor, "G c"]:
+    """The sum over the cells that count, float64."""
+    measure = domain.measure.to(per_cell.device)
+    density = per_cell.double() / torch.where(measure > 0, measure, 1.0)
+    return domain.integral(torch.where(measure > 0, density, 0.0))
 
 
 def _through_walls(q: Tensor, v: Tensor, box: Box) -> Float[Tensor, "B c"]:

@@ -55,6 +55,10 @@ class Crops:
         else:
             raise ValueError(f"{TRIES} random pieces of {list(self.size)} points hold no wet cell inside their halo; crop larger")
         c = batch.conditions
+        if c.inflow is not None:
+            raise ValueError(
+                "an inflow enters through the boundary of the whole box, and a piece has cuts of its own; leave crop or inflow out"
+            )
         static = None if c.static is None else cut(c.static, index)
         functions: dict[str, Any] = {name: None if getattr(c, name) is None else Cut(getattr(c, name), index) for name in OF_TIME}
         conditions = replace(c, domain=piece, static=static, **functions)

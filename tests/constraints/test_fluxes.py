@@ -13,9 +13,11 @@ from torch import Tensor
 
 from surrogates.constraints import ConservedIntegral, FluxedIntegral, OpenIntegral
 from surrogates.contracts import Conditions, Domain
-from surrogates.domains import Box, Mesh, Sphere
+from surrogates.domains import Box, Masked, Mesh, Sphere
 from surrogates.fields import Field, Fields
+from surrogates.heads import FluxForm
 
+LEVELS = Fields.of(Field("p"), Field("q"))
 FIELDS = Fields.of(Field("q"), Field("velocity", "m s-1", ("x",)))
 LINE = Box((40,), (0.0,), (2.0,), ("wall",))
 SPEED = 0.7
@@ -91,10 +93,36 @@ def test_given_inflows_and_forcing_add_up() -> None:
     """J = cos t and f = 1: I(1) = I(0) + sin 1 + V."""
     law = FluxedIntegral(FIELDS, "q", forced=True)
     one = torch.ones(1, dtype=torch.float64)
-    inflow = lambda t: torch.cos(t)[:, None].expand(1, 2)  # noqa: E731
+    at_ends = torch.zeros(40, dtype=torch.float64)
+    at_ends[0], at_ends[-1] = 3.0, -2.0
+    inflow = lambda t: (torch.cos(t)[:, None] * at_ends).expand(1, 2, 40)  # noqa: E731
     here = Conditions(LINE, 0 * one, one, torch.zeros(1, 0), source_term=lambda t: torch.ones(1, 2, 40), inflow=inflow)
     moved = law.advance(one[:, None], wave(one), here)
     torch.testing.assert_close(moved, torch.tensor([[1 + math.sin(1) + 2.0]], dtype=torch.float64), rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("name", ["stretched", "sea", "sphere", "meshes"])
+def test_the_head_and_the_law_take_one_inflow(name: str) -> None:
+    """What `FluxForm` puts into cells is what `FluxedIntegral` expects in all: it finds nothing to correct."""
+    stretched = Box((6,), (0.0,), (1.0,), ("wall",), ((0.0, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0),))
+    triangles = [Mesh.from_cells(np.array([[0.0, 0], [1, 0], [1, height], [0, 1]]), [[0, 1, 2], [0, 2, 3]]) for height in (1.0, 1.2)]
+    sea = Masked(
+        Box((4, 3), (0.0, 0.0), (4.0, 3.0), ("wall", "wall")), torch.ones(4, 3, dtype=torch.bool).index_fill(0, torch.tensor(2), False)
+    )
+    domain: Domain = {"stretched": stretched, "sea": sea, "sphere": Sphere((4, 8)), "meshes": Mesh.batch(triangles)}[name]
+    rows = 2 if name != "meshes" else 1
+    draws = torch.randn(2, rows, 2, *domain.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    time = torch.tensor([0.2, 0.7], dtype=torch.float64)
+
+    def inflow(t: Tensor) -> Tensor:
+        return draws[0] * domain.expand(torch.cos(t)[:, None])
+
+    here = Conditions(domain, time, time, torch.zeros(2, 0), inflow=inflow)
+    head, law, past = FluxForm(LEVELS, "q", inflow=True), FluxedIntegral(LEVELS, "q"), draws[1][:, None]
+    y = torch.zeros(rows, head.outputs(domain), *domain.shape, dtype=torch.float64)
+    reference = law.advance(law.reference(past[:, -1], here), past[:, -1], here)
+    assert law.defect(head(y, past, here), reference, here).abs().max() < 1e-12
+    assert law.defect(past[:, -1], reference, here).abs().max() > 1e-3
 
 
 def test_without_inflow_it_is_conserved_integral() -> None:
@@ -110,8 +138,8 @@ def test_what_cannot_flow_is_refused() -> None:
     u, here = wave(torch.zeros(1, dtype=torch.float64)), at(LINE, 0.0, 0.5)
     with pytest.raises(ValueError, match="no boundary; pass"):
         OpenIntegral(FIELDS, "q", given=True).advance(u[:, 0, :1], u, here)
-    with pytest.raises(ValueError, match=r"takes net inflows \(G, 2\)"):
-        FluxedIntegral(FIELDS, "q").advance(u[:, 0, :1], u, replace(here, inflow=wave))
+    with pytest.raises(ValueError, match=r"gave shape \(1, 2\); it is what enters each cell, \(B, 2, 40\)"):
+        FluxedIntegral(FIELDS, "q").advance(u[:, 0, :1], u, replace(here, inflow=lambda t: torch.zeros(1, 2)))
     with pytest.raises(ValueError, match=r"no inflow; pass Conditions\(inflow"):
         FluxedIntegral(FIELDS, "q").advance(u[:, 0, :1], u, at(LINE, 0.0, 0.5, wave))
     with pytest.raises(ValueError, match="no boundary to flow through"):

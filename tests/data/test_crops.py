@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 import xarray as xr
@@ -45,6 +47,13 @@ def test_a_piece_knows_where_it_lies(box: Box) -> None:
     assert len(places) > 4
     one, again = crops(batch_on(box), 0, 3), crops(batch_on(box), 0, 3)
     assert torch.equal(one.past, again.past)
+
+
+def test_an_inflow_of_the_whole_box_is_none_of_a_piece() -> None:
+    batch = batch_on(BOXES[0])
+    flowing = replace(batch, conditions=replace(batch.conditions, inflow=lambda t: torch.zeros(2, 2, 12, 10)))
+    with pytest.raises(ValueError, match="an inflow enters through the boundary of the whole box"):
+        Crops((6, 10), halo=1)(flowing, 0, 0)
 
 
 def test_walls_that_are_real_have_no_halo() -> None:
