@@ -3,7 +3,8 @@
 From the first frames of some test trajectories the solver runs again with half the time step, and with that and twice the points
 (at the same step a finer grid may be unstable). t* is the last lead at which both still correlate with the stored frames at .999 or
 better, in every trajectory and every field: pointwise scores stop there, beyond it only statistics count. Correlation is over space and
-components, each centred.
+components, each centred; fields that are the same everywhere in both runs (gas at one pressure, B before it is there) have none, and
+count as correlated where they differ by no more of their size than two patterns whose correlation is .999: sqrt(2 (1 - .999)).
 
 The leading Lyapunov exponent (`surrogates.pde.lyapunov`) comes from the burn-in's grid in float64, the turnover time from the frames.
 """
@@ -26,6 +27,7 @@ from surrogates.fields import Fields
 
 THRESHOLD = 0.999
 EXPONENT = "exponent"
+FLAT = 1e-6  # of its size: what rounding to float32 leaves of the pattern of a field that is the same everywhere
 SHARE = 0.25  # of the Lyapunov run, discarded while the perturbation turns into the fastest direction
 
 
@@ -85,17 +87,19 @@ def by_field(a: Float[Tensor, "B T C *X"], b: Float[Tensor, "B T C *X"], fields:
 
 
 def correlation(a: Float[Tensor, "B T C *X"], b: Float[Tensor, "B T C *X"]) -> Float[Tensor, "B T"]:
-    """Over space and channels, each channel centred."""
-    a, b = (u.double().flatten(3) for u in (a, b))
-    a, b = ((u - u.mean(-1, keepdim=True)).flatten(2) for u in (a, b))
-    out: Tensor = (a * b).sum(-1) / (a.square().sum(-1) * b.square().sum(-1)).sqrt().clamp_min(1e-300)
-    return out
+    """Over space and channels, each channel centred; of fields without a pattern 1 or 0, as they agree or not."""
+    whole = [u.double().flatten(3) for u in (a, b)]
+    one, other = ((u - u.mean(-1, keepdim=True)).flatten(2) for u in whole)
+    size, apart = (u.flatten(2).norm(dim=-1) for u in (whole[0], whole[1] - whole[0]))
+    flat = torch.maximum(one.norm(dim=-1), other.norm(dim=-1)) <= FLAT * size
+    agree = apart <= (2 * (1 - THRESHOLD)) ** 0.5 * size
+    return torch.where(flat, agree.double(), (one * other).sum(-1) / (one.norm(dim=-1) * other.norm(dim=-1)).clamp_min(1e-300))
 
 
 def lead(correlations: Float[Tensor, "B T"], step: float) -> float:
-    """The time of the last frame before any trajectory falls below the threshold."""
+    """The time of the last frame before any trajectory falls below the threshold; 0 where the first does."""
     held = (correlations >= THRESHOLD).all(0)
-    return step * (int(held.logical_not().nonzero()[0, 0]) - 1 if not bool(held.all()) else len(held) - 1)
+    return step * max(0, int(held.logical_not().nonzero()[0, 0]) - 1 if not bool(held.all()) else len(held) - 1)
 
 
 def count_of(recipe: Recipe) -> int:

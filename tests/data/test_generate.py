@@ -197,6 +197,17 @@ def test_the_lead_is_that_of_the_last_frame_before_any_row_falls() -> None:
     assert lead(torch.tensor([[1.0, bad, good], [1.0, good, good]]), 0.5) == 0.0
 
 
+def test_fields_without_a_pattern_are_compared_by_their_size() -> None:
+    """Gas at one pressure is scored from the start, and one that fails at once has a lead of 0, not of less."""
+    one = torch.ones(1, 4, 1, 8)
+    assert torch.equal(correlation(one, one * (1 + 1e-8)), torch.ones(1, 4, dtype=torch.float64))
+    assert torch.equal(correlation(0 * one, 0 * one), torch.ones(1, 4, dtype=torch.float64))
+    assert torch.equal(
+        correlation(one, one * torch.tensor([1.0, 1.04, 1.05, 2.0])[:, None, None])[0], torch.tensor([1.0, 1, 0, 0]).double()
+    )
+    assert lead(correlation(one, one), 0.5) == 1.5 and lead(correlation(one, 2 * one), 0.5) == 0.0
+
+
 def test_correlation_is_centred_per_channel_and_blind_to_scale() -> None:
     u = torch.randn(2, 3, 2, 40, generator=torch.Generator().manual_seed(0))
     shift = torch.tensor([5.0, -3.0]).reshape(2, 1)
