@@ -94,7 +94,11 @@ class GrayScott(Spectral):
         radius: float = 0.02,
     ) -> Float[Tensor, "B 2 X Y"]:
         """Rest but for random spots, float64, one field a trajectory: of about twice the `radius`, in lengths of the box, with half of A
-        turned into half as much B."""
+        turned into half as much B. Raises ValueError unless `spots` is a whole number >= 1 and `radius` is positive."""
+        if not (spots >= 1 and float(spots).is_integer()):
+            raise ValueError(f"initial.spots must be a whole number, 1 or more, got {spots:g}")
+        if not radius > 0:
+            raise ValueError(f"initial.radius must be positive, in lengths of the box, got {radius:g}")
         count = int(spots)
         like = torch.empty(len(trajectories), count, 2, dtype=torch.float64)
         at = torch.special.ndtr(SeededNoise(seed, trajectories, [0] * len(trajectories))(like, step=0, draw=0))

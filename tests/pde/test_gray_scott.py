@@ -113,3 +113,14 @@ def test_what_every_step_owes(conditions) -> None:
     step_laws(step, u[:, None], conditions(BOX, 2, 2.0, feed=[0.03, 0.04], kill=0.06), lambda rows: None, rounding=1e-12)
     assert describe(construct(describe(step))) == describe(step)
     torch.testing.assert_close(step.initial(BOX, [1], 0, spots=4, radius=0.08)[0], u[1])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [({"spots": 0}, "initial.spots must be a whole number, 1 or more, got 0"), ({"spots": 2.5}, "got 2.5"), ({"spots": -1}, "got -1"),
+     ({"radius": 0.0}, "initial.radius must be positive, in lengths of the box, got 0"), ({"radius": -0.1}, "got -0.1"),
+     ({"radius": float("nan")}, "got nan"), ({"spots": float("inf")}, "initial.spots must be a whole number")],
+)  # fmt: skip
+def test_spots_that_are_none_are_named(wrong: dict[str, float], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        GrayScott(max_dt=1.0).initial(BOX, [0], 1, **wrong)
