@@ -34,7 +34,7 @@ FORMATS = {
 }
 """What each looks for; the specific come before the general."""
 
-DAMAGE = (OSError, RuntimeError, LookupError, TypeError, AttributeError, ArithmeticError, MemoryError)
+DAMAGE = (OSError, RuntimeError, LookupError, TypeError, AttributeError, ArithmeticError)
 """What libraries raise on files that no reader foresaw."""
 
 __all__ = ["FORMATS", "Given", "open_parts", "reader_of"]
@@ -44,7 +44,7 @@ def open_parts(path: str | Path, format: str | None = None, given: Given | None 
     """The parts of each split of a file or folder in one of `FORMATS`; `format` is found where it is not said.
 
     What the files lack comes from `given` and, below it, from `source.yaml` beside them. Raises ValueError where nothing is there, no
-    format fits, or the files are not sound, with the place.
+    format fits, or the files are not sound, with the place, and MemoryError with it where they do not fit.
     """
     path = Path(path).expanduser()
     if not path.exists():
@@ -53,9 +53,12 @@ def open_parts(path: str | Path, format: str | None = None, given: Given | None 
     beside = Given.beside(path)
     try:
         parts: dict[str, list[xr.Dataset]] = reader.read(path, given.over(beside) if given else beside)
+    except MemoryError as error:
+        raise MemoryError(f"{path} takes more memory than there is ({error}); open fewer of its files at once") from error
     except DAMAGE as error:
         raise ValueError(
-            f"{path} cannot be read ({type(error).__name__}: {error}); it is damaged, or another format: copy it again"
+            f"{path} cannot be read ({type(error).__name__}: {error}); it is damaged, or another format: copy it again. Where it is sound, "
+            f"the fault is that of the reader {reader.__name__}, whose error stands above"
         ) from error
     if not any(parts.values()):
         raise ValueError(f"{path}: the format {reader.__name__.rpartition('.')[2]!r} found nothing in it")

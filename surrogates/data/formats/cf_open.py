@@ -10,10 +10,13 @@ stay numbers. Before anything is read, what the file declares is compared with i
 from __future__ import annotations
 
 import json
+import zlib
+from collections.abc import Mapping
 from importlib.util import find_spec
 from math import prod
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 import xarray as xr
@@ -133,8 +136,28 @@ def _chunked(data: xr.Dataset, place: str) -> xr.Dataset:
         if v.ndim and not chunks:
             frame = max(1, prod(v.shape[1:]) * v.dtype.itemsize)
             chunks = {str(v.dims[0]): max(1, min(v.shape[0], BLOCK // frame))}
-        data[name] = _valid(v.chunk(chunks), f"{place}: {name}")
+        data[name] = _valid(_lazy(v, chunks, f"{place}: {name}"), f"{place}: {name}")
     return data
+
+
+def _lazy(v: xr.DataArray, chunks: Mapping[str, int], place: str) -> xr.DataArray:
+    import dask.array as da
+
+    blocks = tuple(chunks.get(str(d), n) for d, n in zip(v.dims, v.shape, strict=True))
+    return v.copy(data=da.from_array(_Named(v.variable, place), blocks, name=f"{v.name}-{uuid4().hex}"))  # type: ignore[no-untyped-call]
+
+
+class _Named:
+    """An array of a store that says whose values it is that cannot be read: codecs know of bytes alone."""
+
+    def __init__(self, values: xr.Variable, place: str) -> None:
+        self.values, self.place, self.shape, self.dtype, self.ndim = values, place, values.shape, values.dtype, values.ndim
+
+    def __getitem__(self, key: Any) -> np.ndarray:
+        try:
+            return np.asarray(self.values[key].values)
+        except (RuntimeError, LookupError, TypeError, ValueError, EOFError, zlib.error) as error:
+            raise ValueError(f"{self.place} has a chunk that cannot be read ({error}); it is damaged, copy it again") from error
 
 
 def _valid(v: xr.DataArray, place: str) -> xr.DataArray:

@@ -122,3 +122,13 @@ def test_what_one_recognises_and_cannot_read_is_named(tmp_path: Path) -> None:
         if path.exists():
             with pytest.raises(ValueError, match=str(tmp_path)):
                 open_parts(path)
+
+
+def test_too_little_memory_is_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def read(path: Path, given: object) -> None:
+        raise MemoryError("Unable to allocate 1.00 TiB")
+
+    np.save(tmp_path / "u.npy", np.zeros((1, 2, 1, 4), np.float32))
+    monkeypatch.setattr("surrogates.data.formats.npy.read", read)
+    with pytest.raises(MemoryError, match=r"u\.npy takes more memory than there is \(Unable to allocate 1.00 TiB\)"):
+        open_parts(tmp_path / "u.npy")
