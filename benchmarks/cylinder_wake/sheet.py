@@ -71,19 +71,19 @@ def _median(values: Sequence[float], unit: str = "") -> str:
 
 def _said(suite: Suite, environment: Mapping[str, Any]) -> str:
     m, data = environment["machine"], suite.entry["data"]
-    known = suite.certificate.get("scored_time")
+    c = suite.certificate
     until = (
-        f"t* = {known:g} s (case {suite.certificate['case']} at half the Courant number and half the edges): pointwise errors are told so far"
-        if known is not None
-        else "No t* is known of these data (`surrogates.data.cases.certify` finds it): up to which lead pointwise errors mean anything is open"
+        f"t* = {c['scored_time']:g} s (case {c['case']}, half the Courant number and half the edges): pointwise errors are told so far"
+        if c
+        else "No t* is known of these data (`surrogates.data.cases.certify` finds it): how far pointwise errors mean anything is open"
     )
     return (
         f"\nMedians over {len(suite.tests)} test cases of `{data['dataset']}` ({data['size']}), {suite.leads} frames of "
-        f"{suite.recipe.frames.step:g} s after frame {suite.history - 1}; a failed forecast counts as infinitely wrong, a frequency that is "
-        "missing as 100 % off. Errors of drag (mean), lift (deviation in time) and Strouhal number: surrogate and truth both by cells, a run "
-        f"of OpenFOAM and the truth both by OpenFOAM on their own meshes. {until}. Core-seconds: one thread, for all leads of one case, on "
-        f"the machine below; OpenFOAM's without meshing, the truth's of one case.\n\n`{environment['command']}`, commit "
-        f"{environment['commit']}, {m['processor']}, {m['devices']}.\n"
+        f"{suite.recipe.frames.step:g} s after frame {suite.history - 1}; a failed forecast counts as infinitely wrong, a frequency that "
+        "is missing as 100 % off. Errors of drag (mean), lift (deviation in time) and Strouhal number: surrogate and truth both by cells, "
+        f"a run of OpenFOAM and the truth both by OpenFOAM on their own meshes. {until}. Core-seconds: one thread, for all leads of one "
+        "case, on the machine below; OpenFOAM's without meshing, the truth's of one case.\n\n"
+        f"`{environment['command']}`, commit {environment['commit']}, {m['processor']}, {m['devices']}.\n"
     )
 
 

@@ -7,7 +7,8 @@
              width            viscosity = speed width / reynolds
 
 Cells on a tensor-product grid, `cells` across the width (and as many per length up the height), narrower at the walls by `grading`.
-From rest the flow settles in about `reynolds`/10 turnovers of the lid; the frames say which part of that is kept.
+From rest the flow settles in about `reynolds`/10 turnovers of the lid; the frames say which part of that is kept. Rest itself is none: its
+pressure is not that of a lid that moves, and the first frame is one that the solver has made.
 
 Source: Ghia, Ghia and Shin, J. Comput. Phys. 48 (1982) 387-411, https://doi.org/10.1016/0021-9991(82)90058-4.
 """

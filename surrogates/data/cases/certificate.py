@@ -1,9 +1,9 @@
 """For how long the truth of a data set of cases is the truth: one test case solved again, finer in time and in space.
 
-From its first stored frame the case runs again at half the Courant number on its own mesh, and at half the Courant number on edges of half
-the length (about four times the cells, so some fifteen times the work of the window). t* is the last lead at which both still correlate
-with the stored frames at `THRESHOLD` or better in every field, space weighted by the areas of the cells: pointwise scores stop there, beyond
-it only statistics count. It stands in `certificate.json` beside `data/`, since the files of the cases are finished before it is known:
+From its first stored frame the case runs again at half the Courant number, on its own mesh and on edges of half the length (about four
+times the cells, so some fifteen times the work of the window). t* is the last lead at which both still correlate with the stored frames
+at `THRESHOLD` or better in every field, space weighted by the areas of the cells: pointwise scores stop there, beyond it only statistics
+count. It stands in `certificate.json` beside `data/`, since the files of the cases are finished before it is known:
 
     {"scored_time": t*, "half_courant_time": ..., "half_edges_time": ..., "checked_time": ..., "case": 28, "threshold": 0.999}
 
@@ -27,7 +27,6 @@ from torch import Tensor
 from surrogates.data.certificate import THRESHOLD, lead
 from surrogates.data.formats import open_parts
 from surrogates.domains import Mesh
-from surrogates.fields import Fields
 from surrogates.interchange import domain_of, fields_of, from_xarray
 
 if TYPE_CHECKING:
@@ -90,7 +89,7 @@ def correlations(part: xr.Dataset, a: Float[Tensor, "T C node"], b: Float[Tensor
     """The lowest of any field, over space by the measure of the mesh and over components, each centred."""
     mesh, fields = domain_of(part), fields_of(part)
     assert isinstance(mesh, Mesh)
-    return torch.stack([_correlation(mesh, a[:, fields.slice(f.name)], b[:, fields.slice(f.name)]) for f in Fields(tuple(fields))]).amin(0)
+    return torch.stack([_correlation(mesh, a[:, fields.slice(f.name)], b[:, fields.slice(f.name)]) for f in fields]).amin(0)
 
 
 def _correlation(mesh: Mesh, a: Float[Tensor, "T c node"], b: Float[Tensor, "T c node"]) -> Float[Tensor, " T"]:

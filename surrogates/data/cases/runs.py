@@ -21,6 +21,7 @@ from os import getpid
 from pathlib import Path
 
 from surrogates.data.cases import programs, stopping
+from surrogates.data.cases.certificate import certify, read_certificate
 from surrogates.data.cases.history import read_log
 from surrogates.data.cases.keep import keep, recipe_in
 from surrogates.data.cases.recipe import CaseRecipe
@@ -46,6 +47,9 @@ def make(recipe: CaseRecipe, folder: Path, *, workers: int = 1, quiet: bool = Fa
             for case in todo:
                 recipe.values(case)  # ranges that leave no case are told now
             _solve_all(recipe, folder, todo, workers, quiet)
+        if recipe.certificate is not None and not read_certificate(folder):
+            programs.need(recipe.made.programs)
+            certify(recipe, folder, recipe.certificate)
         scratch = folder / "scratch"
         if scratch.is_dir() and not any(scratch.iterdir()):
             scratch.rmdir()

@@ -80,7 +80,18 @@ def test_splits_follow_each_other() -> None:
         ({"mesh": {"near": -1}}, "mesh.near must be positive"),
         ({"mesh": {}}, "mesh.near is missing"),
         ({"frames": {"count": 1, "step": 0.1}}, "at least 2 frames"),
+        ({"frames": {"count": 3, "step": 0.1, "start": 0}}, "nothing is solved yet.*start: 0.1"),
+        ({"certificate": 0.5}, "not between one frame, 0.1 s, and all of them, 0.2 s"),
+        ({"certificate": 0.2, "family": "cavity", "mesh": {"cells": 8}}, "only 'channel' is"),
         ({"splits": {"test": 1}}, "must have 'train'"),
+        ({"splits": {"train": 1, "test": {"trajectories": 1, "parameters": {"reynold": 90}}}}, "did you mean 'reynolds'"),
+        (
+            {
+                "parameters": {"reynolds": {"uniform": [60, 100]}},
+                "splits": {"train": 1, "test": {"trajectories": 1, "parameters": {"reynolds": {"uniform": [90, 120]}}}},
+            },
+            "ranges of 'reynolds' in the splits 'test' .90, 120. and 'train' .60, 100. overlap",
+        ),
         ({"kind": "case"}, "kind: cases"),
         ({"sizes": {"huge": {}}}, "sizes.huge"),
         ({"solver": {"courant": 0}}, "courant must be positive"),
@@ -90,9 +101,14 @@ def test_splits_follow_each_other() -> None:
 def test_what_is_wrong_is_named(tmp_path: Path, change: dict[str, object], words: str) -> None:
     entry = {
         "kind": "cases", "name": "wrong", "family": "channel", "parameters": {"reynolds": 100}, "mesh": {"near": 0.1},
-        "frames": {"count": 3, "step": 0.1}, "splits": {"train": 1}, **change,
+        "frames": {"count": 3, "step": 0.1, "start": 0.1}, "splits": {"train": 1}, **change,
     }  # fmt: skip
     path = tmp_path / "recipe.yaml"
     path.write_text(yaml.safe_dump(entry))
     with pytest.raises(ValueError, match=words):
         cases.load(path).values(0)
+
+
+def test_what_is_examined_afterwards_changes_no_file(tmp_path: Path) -> None:
+    recipe = wake()
+    assert replace(recipe, certificate=1.0).to_json() == recipe.to_json() and "certificate" not in recipe.to_json()

@@ -145,7 +145,7 @@ def test_failures_so_far_are_told_where_a_run_is_stopped(
 
 @needs(channel)
 def test_a_run_is_stopped_at_once(tmp_path: Path) -> None:
-    recipe, stop = wake(frames=Frames(3, 100.0)), threading.Event()
+    recipe, stop = wake(frames=Frames(3, 100.0, 100.0)), threading.Event()
     case = tmp_path / "case"
     case.mkdir()
     channel.build(case, recipe.values(0), recipe.meshing, recipe.frames, recipe.solver)
@@ -165,7 +165,7 @@ def test_missing_programs_are_told_before_any_work(tmp_path: Path, monkeypatch: 
 def test_a_cavity_lies_on_a_box(tmp_path: Path) -> None:
     """Graded cells come back as a stretched Box; the lid drags the fluid beneath it, whose volume flows nowhere."""
     recipe = CaseRecipe(
-        "box", "cavity", constant(reynolds=100.0, aspect=0.5), {"cells": 12.0, "grading": 2.0}, Frames(3, 0.2), {"train": Split(1)}
+        "box", "cavity", constant(reynolds=100.0, aspect=0.5), {"cells": 12.0, "grading": 2.0}, Frames(3, 0.2, 0.2), {"train": Split(1)}
     )
     part = open_parts(cases.make(recipe, tmp_path, quiet=True))["train"][0]
     box = domain_of(part)
@@ -173,21 +173,24 @@ def test_a_cavity_lies_on_a_box(tmp_path: Path) -> None:
     u = from_xarray(part)
     flow = box.integral(u[:, -1]) / u[0, -1].abs().max()  # type: ignore[arg-type]
     assert u[0, -1, 0, :, -1].min() > 0.1 and flow[0, :2].abs().max() < 2e-3
-    assert u[0, 0].abs().max() == 0 and float(parameters_of(part)["viscosity"]) == 0.01
+    assert u[0, 0, 0, :, -1].min() > 0.05 and u[0, 0, 2].abs().max() > 0.1  # the first frame is of the solver
+    assert float(parameters_of(part)["viscosity"]) == 0.01
 
 
 @needs(dam)
 def test_a_dam_keeps_its_water(tmp_path: Path) -> None:
     """The obstacle is dry; water falls, its volume stays, and its share is between 0 and 1."""
     about = constant(column_width=0.15, column_height=0.3, obstacle_x=0.3, obstacle_width=0.05, obstacle_height=0.05)
-    recipe = CaseRecipe("fall", "dam", about, {"cells": 16.0}, Frames(4, 0.05), {"train": Split(1)}, Solver(0.8, 3))
+    recipe = CaseRecipe("fall", "dam", about, {"cells": 16.0}, Frames(4, 0.05, 0.05), {"train": Split(1)}, Solver(0.8, 3))
     part = open_parts(cases.make(recipe, tmp_path, quiet=True))["train"][0]
     tank = domain_of(part)
     assert isinstance(tank, Masked) and int((~tank.wet).sum()) == 2
     u = from_xarray(part)[0]
     water = torch.stack([tank.integral(frame[None, :1])[0, 0] for frame in u])
     assert water == pytest.approx(water[0].item(), rel=1e-5) and u[:, 0].min() > -1e-3 and u[:, 0].max() < 1.001
-    assert u[0, 0, :, -1].max() == 0 and (u[-1, 0] * (1 - u[0, 0])).sum() > 1  # it has moved to where there was none
+    assert u[0, 0, :, -1].max() < 1e-6 and (u[-1, 0] * (1 - u[0, 0])).sum() > 1  # it has moved to where there was none
+    under = u[0, 3][(u[0, 0] > 0.99)]
+    assert under.abs().min() > 10  # Pa: the first frame is of the solver, and water weighs on the floor
     final = json.loads(part.attrs["recipe"])
     assert final["family"] == "dam" and part.attrs["water_defect"] < 1e-5
 

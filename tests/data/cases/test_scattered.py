@@ -14,7 +14,7 @@ def test_what_is_linear_up_to_the_wall_is_exact_beside_it() -> None:
     """A shear flow over the wall y = 0: between the first centres and the wall it falls to zero."""
     sides = np.linspace(0, 1, 41)
     floor = np.stack([sides, 0 * sides], 1)
-    rim = np.concatenate([floor, floor + [0, 1], floor[:, ::-1], floor[:, ::-1] + [1, 0]])
+    rim = np.concatenate([floor, floor + np.array([0, 1]), floor[:, ::-1], floor[:, ::-1] + np.array([1, 0])])
     wanted = np.random.default_rng(0).uniform(0.001, 0.999, (300, 2)) * [1, 0.03]  # most lie below the first centres
     flow = Scattered(CENTRES, rim)
     assert np.allclose(flow.at(wanted, CENTRES[:, 1:], rim[:, 1:]), wanted[:, 1:], atol=1e-12)

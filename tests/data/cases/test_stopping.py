@@ -21,7 +21,8 @@ from surrogates.data import cases
 from surrogates.data.cases.recipe import CaseRecipe, Frames
 from surrogates.data.distribution import Distribution
 from surrogates.data.sections import Split
-recipe = CaseRecipe("wake", "channel", {"reynolds": Distribution("constant", (50.0,))}, {"near": 0.2}, Frames(3, 1.0, 1.0), {"train": Split(1)})
+reynolds = {"reynolds": Distribution("constant", (50.0,))}
+recipe = CaseRecipe("wake", "channel", reynolds, {"near": 0.2}, Frames(3, 1.0, 1.0), {"train": Split(1)})
 cases.make(recipe, Path("made"), quiet=True)
 """
 PROGRAMS = {
