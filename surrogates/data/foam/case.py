@@ -8,7 +8,9 @@
     case = Case("cavity")
     u = case.field("U", case.times[-1]).internal(case.count)        # (N, 3), m/s
 
-Only what is asked for is read. With processor folders, those are read where they hold times that the case itself does not.
+Only what is asked for is read. Any folder or file of a case may be a link, as people share meshes and properties between cases; names that
+lead out of it (.., or from the root) are refused, and no file is read because another one says so (#include). With processor folders,
+those are read where they hold times that the case itself does not.
 """
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ from surrogates.errors import nearest
 
 TIME = re.compile(r"\d+(\.\d+)?([eE][+-]?\d+)?")
 ENTRY = re.compile(r"([^:]+):([^\[\]]+)(?:\[(\d)\])?")
+COPIES = ("~", ".bak", ".BAK", ".old", ".save")
 MESHES = ("faces", "owner", "neighbour")
 
 
@@ -43,11 +46,14 @@ class Case:
     def __init__(self, path: Path | str, region: str = "") -> None:
         self.path, self.region = Path(path), region
         if region:
-            checks.inside(self.path, region)
+            checks.named(self.path, region)
         if not self.path.is_dir():
             raise ValueError(f"{self.path}: no such folder; an OpenFOAM case is one with constant/polyMesh and folders of times")
         whole, parts = _times(self.path), parallel.folders(self.path)
         cut = [_times(part) for part in parts]
+        for folder in parallel.collated(self.path):
+            if set(_times(folder)) - set(whole) or not self._polymesh(self.path).is_dir():
+                raise ValueError(f"{folder}: collated files are not read; run `reconstructPar`, or write with -fileHandler uncollated")
         for part, times in zip(parts, cut, strict=True):
             if times.keys() != cut[0].keys():
                 odd = sorted(times.keys() ^ cut[0].keys())
@@ -98,6 +104,13 @@ class Case:
         """The number of cells."""
         return sum(map(len, self.addressing))
 
+    def let_go(self) -> None:
+        """Forget the mesh, which is read again when it is asked for; of processor folders remember which cells theirs are."""
+        if "meshes" in self.__dict__:
+            _ = self.count
+        for name in ("meshes", "mesh", *(() if self.parallel else ("addressing",))):
+            self.__dict__.pop(name, None)
+
     @cached_property
     def moving(self) -> list[float]:
         """The times that hold a mesh of their own."""
@@ -133,13 +146,22 @@ class Case:
         return self.roots[root] / self._names[root][time] / self.region
 
     def names(self, time: float) -> list[str]:
-        """The files of a time, sorted, without .gz; most are fields."""
+        """The files of a time, sorted, without .gz; most are fields. Like OpenFOAM, hidden files and copies (U~, U.bak) are passed over."""
         folder = self._folder(0, time)
-        return sorted({p.name.removesuffix(".gz") for p in folder.iterdir() if p.is_file()}) if folder.is_dir() else []
+        found = [p.name.removesuffix(".gz") for p in folder.iterdir() if p.is_file()] if folder.is_dir() else []
+        return sorted({name for name in found if not name.startswith(".") and not name.endswith(COPIES)})
 
     def about(self, name: str, time: float) -> About | None:
-        """What a file of a time is, from its first lines; None for no field. Raises ValueError where it is not there."""
+        """What a file of a time is, from its first lines; None for no field. Raises ValueError where it is not there, or not OpenFOAM's."""
         return read_about(self._file(0, name, time))
+
+    def foreign(self, name: str, time: float) -> bool:
+        """Whether a file of a time does not even begin as OpenFOAM's do."""
+        try:
+            cursor = Cursor(source.load(path := self._file(0, name, time)), path)
+            return not cursor.peek().isalpha() or cursor.word() != "FoamFile"
+        except ValueError:
+            return True
 
     def field(self, name: str, time: float, *, boundary: bool = True) -> Field:
         """One field at one time. Raises ValueError, with the file, where it is missing or not sound.
@@ -157,7 +179,7 @@ class Case:
 
     def _file(self, root: int, name: str, time: float) -> Path:
         folder = self._folder(root, time)
-        path = checks.inside(folder, name)
+        path = checks.named(folder, name)
         if not source.find(path):
             known = self.names(time)
             raise ValueError(f"{path}: no such file; time {time:g} has {known[:30]}{nearest(name, known)}")
@@ -167,7 +189,7 @@ class Case:
 
     def dictionary(self, name: str) -> Dictionary:
         """A file such as "constant/transportProperties" or "0/U", of the case itself. Raises ValueError for none, or one not sound."""
-        path = checks.inside(self.path, name)
+        path = checks.named(self.path, name)
         cursor = Cursor(source.load(path), path)
         return Parser(cursor, read_header(cursor)).top()
 

@@ -30,15 +30,17 @@ Half = tuple[int, Patch, int, Patch]
 
 
 def folders(case: Path) -> list[Path]:
-    """processor0, processor1, ... in this order; none where the case is whole. Raises ValueError for a gap, and for collated files."""
+    """processor0, processor1, ... in this order; none where the case is whole. Raises ValueError for a gap."""
     names = {p.name: p for p in case.iterdir() if p.is_dir() and p.name.startswith("processor")}
-    collated = [n for n in names if COLLATED.fullmatch(n)]
-    if collated:
-        raise ValueError(f"{case / collated[0]}: collated files are not read; run `reconstructPar`, or write with -fileHandler uncollated")
     found = sorted(int(m[1]) for m in map(FOLDER.fullmatch, names) if m)
     if found != list(range(len(found))):
         raise ValueError(f"{case}: there are processor folders {found[:20]} but some are missing; they are counted from 0")
     return [case / f"processor{n}" for n in found]
+
+
+def collated(case: Path) -> list[Path]:
+    """processors4, processors4_0-3, ...: folders of files that hold all parts, which are not read."""
+    return sorted(p for p in case.iterdir() if p.is_dir() and COLLATED.fullmatch(p.name))
 
 
 def addressing(meshes: list[Path], cells: int) -> list[Whole] | None:

@@ -22,9 +22,9 @@ from surrogates.domains.layout import AnyDomain
 
 @dataclass(frozen=True, eq=False)
 class OnCells:
-    """The node, or place in the flattened grid, of each cell; other places are NaN."""
+    """The shape of the domain, and the place in it, flattened, of each cell; other places are NaN."""
 
-    domain: AnyDomain
+    shape: tuple[int, ...]
     index: NDArray[np.int64] | None = None
 
     def take(self, case: Case, about: About, time: float) -> NDArray[np.float32]:
@@ -32,22 +32,22 @@ class OnCells:
         values = field_like(about, case, time, boundary=False).internal(case.count)
         if self.index is None:
             return values.astype(np.float32)
-        out = np.full((int(np.prod(self.domain.shape)), values.shape[1]), np.nan, np.float32)
+        out = np.full((int(np.prod(self.shape)), values.shape[1]), np.nan, np.float32)
         out[self.index] = values
-        return out.reshape(*self.domain.shape, -1)
+        return out.reshape(*self.shape, -1)
+
+
+Placed = OnCells | OnPoints
 
 
 @dataclass(frozen=True, eq=False)
 class Place:
     """`axes` are those the case is not flat along; `patches` the type of each boundary that the domain names."""
 
-    placed: OnCells | OnPoints
+    domain: AnyDomain
+    placed: Placed
     axes: tuple[int, ...]
     patches: dict[str, str]
-
-    @property
-    def domain(self) -> AnyDomain:
-        return self.placed.domain
 
     def columns(self, about: About) -> tuple[int, ...]:
         """Which numbers of a value are kept: of a vector those along the axes, of all else each."""
@@ -59,12 +59,19 @@ class Place:
 
 
 def place(case: Case, kind: str, unjoined: tuple[str, ...] = ()) -> Place:
-    """`kind` is "cells", "box" or "points". Raises ValueError where the mesh is not of that kind."""
+    """`kind` is "cells", "box" or "points". Raises ValueError where the mesh is not of that kind. The case lets go of its mesh."""
+    where = _place(case, kind, unjoined)
+    case.let_go()
+    return where
+
+
+def _place(case: Case, kind: str, unjoined: tuple[str, ...]) -> Place:
     if kind == "points":
-        placed = points_of(case)
-        return Place(placed, placed.axes, placed.patches)
+        domain, placed = points_of(case)
+        return Place(domain, placed, placed.axes, placed.patches)
     cells = cells_of(case, unjoined)
     if kind == "box":
-        domain, index = grid_of(cells, str(case.path))
-        return Place(OnCells(domain, index), cells.axes, cells.kinds)
-    return Place(OnCells(cells.mesh()), cells.axes, cells.kinds)
+        grid, index = grid_of(cells, str(case.path))
+        return Place(grid, OnCells(grid.shape, index), cells.axes, cells.kinds)
+    mesh = cells.mesh()
+    return Place(mesh, OnCells(mesh.shape), cells.axes, cells.kinds)

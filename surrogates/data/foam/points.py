@@ -11,7 +11,7 @@ volPointInterpolation does; distances in a flat case are taken in its plane. Fie
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -28,14 +28,17 @@ from surrogates.domains.mesh_edges import both_ways
 
 @dataclass(frozen=True, eq=False)
 class OnPoints:
-    """`ids` are the points that are nodes; `weights` takes cells, then faces of `sides`, to them."""
+    """`ids` are the points that are nodes; `weights` takes cells, then faces of `sides`, to them. `mesh` holds nothing computed."""
 
-    domain: Mesh
     mesh: PolyMesh
     ids: Whole
     sides: tuple[Patch, ...]
     weights: Any
     axes: tuple[int, ...]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (len(self.ids),)
 
     @property
     def patches(self) -> dict[str, str]:
@@ -51,7 +54,7 @@ class OnPoints:
         return out
 
 
-def points_of(case: Case) -> OnPoints:
+def points_of(case: Case) -> tuple[Mesh, OnPoints]:
     """Raises ValueError where only parts of the mesh are there (processor folders)."""
     mesh = case.mesh
     axes = tuple(a for a in range(3) if a not in mesh.flat)
@@ -75,7 +78,7 @@ def points_of(case: Case) -> OnPoints:
         tuple(p.name for p in sides),
         units="m",
     )
-    return OnPoints(domain, mesh, ids, sides, _weights(mesh, sides, node, face, axes), axes)
+    return domain, OnPoints(replace(mesh), ids, sides, _weights(mesh, sides, node, face, axes), axes)
 
 
 def field_like(about: About, case: Case, time: float, *, boundary: bool = True) -> Field:

@@ -15,7 +15,8 @@ Each time folder is a frame; U has units from its `dimensions`, nu and the like 
     region: fluid                of several meshes
     unjoined: [left, right]      cyclic patches that stay boundaries
 
-Only the field and time asked for are read, in float32. Meshes that move, and steps that are uneven, are refused by name.
+Only the field and time asked for are read, in float32; meshes are read one after another, and what is computed of them is not held.
+Meshes that move, and steps that are uneven, are refused by name.
 """
 
 from __future__ import annotations
@@ -153,7 +154,7 @@ def _part(path: Path, row: int, options: Options, given: Given, said: Mapping[st
     data: dict[str, Any] = {}
     dims = (TRAJECTORY, TIME, *layout.axes(where.domain))
     for name, f in fields.items():
-        frames = Frames(case, about[name], tuple(times), where).lazy()
+        frames = Frames(case, about[name], tuple(times), where.placed).lazy()
         for (variable, meta), column in zip(variables(f, where.domain), where.columns(about[name]), strict=True):
             data[variable] = (dims, frames[..., column], meta)
     step = checks.step(checks.rising(times, f"{path}: its times"), f"{path}: its times") if len(times) > 1 else given.dt or 0.0
@@ -188,8 +189,13 @@ def _none(case: Case) -> list[float]:
 
 
 def _about(case: Case, times: list[float], options: Options) -> dict[str, About]:
-    """The fields to read, and what each is. Raises ValueError for those missing at some times, with both."""
-    last = case.names(times[-1])
+    """The fields to read, and what each is. Raises ValueError for those missing at some times, with both.
+
+    A file that does not begin as OpenFOAM's do is passed over, unless it was asked for or is one of OpenFOAM's at the first time.
+    """
+    strange = [name for name in case.names(times[-1]) if name not in options.fields and case.foreign(name, times[-1])]
+    damaged = {name for name in strange if times[0] < times[-1] and name in case.names(times[0]) and not case.foreign(name, times[0])}
+    last = [name for name in case.names(times[-1]) if name not in strange or name in damaged]
     located = ("vol", "point") if options.kind == "points" else ("vol",)
     known = {name: a for name in last if name in options.fields or not options.fields if (a := case.about(name, times[-1]))}
     found = {name: known[name] for name in options.fields or known if name in known and (options.fields or known[name].location in located)}

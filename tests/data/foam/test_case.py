@@ -166,6 +166,43 @@ def test_processor_folders_that_do_not_fit(tmp_path: Path) -> None:
         Case(tmp_path)
 
 
+def test_collated_folders_beside_a_finished_reconstruction(tmp_path: Path) -> None:
+    """They are refused only where they hold what the case itself lacks."""
+    write_case(tmp_path)
+    for time in ("0", "0.5", "1"):
+        (tmp_path / "processors4" / time).mkdir(parents=True)
+    case = Case(tmp_path)
+    assert case.times == (0.0, 0.5, 1.0) and not case.parallel
+    (tmp_path / "processors4/1.5").mkdir()
+    with pytest.raises(ValueError, match="processors4: collated files are not read; run `reconstructPar`"):
+        Case(tmp_path)
+    (tmp_path / "processors4/1.5").rmdir()
+    (tmp_path / "constant/polyMesh").rename(tmp_path / "constant/hidden")
+    with pytest.raises(ValueError, match="collated files are not read"):
+        Case(tmp_path)
+
+
+def test_links_are_part_of_a_case_and_names_that_lead_out_are_not(tmp_path: Path) -> None:
+    """Meshes, properties and fields shared between cases by links are read, whichever of them is one."""
+    write_case(tmp_path / "base")
+    for name in ("constant", "0"):
+        (tmp_path / "run" / name).mkdir(parents=True)
+    for name in ("constant/polyMesh", "constant/transportProperties", "0/U", "0/p", "1"):
+        (tmp_path / "run" / name).symlink_to(tmp_path / "base" / name)
+    case, base = Case(tmp_path / "run"), Case(tmp_path / "base")
+    assert case.times == (0.0, 1.0) and properties(case) == {"nu": (0.01, "m2 s-1")} and case.value("constant/transportProperties:nu")
+    for time in case.times:
+        np.testing.assert_array_equal(case.field("U", time).internal(case.count), base.field("U", time).internal(6))
+    for name in ("../base/0/U", "/etc/passwd", "0/../../base/0/U"):
+        with pytest.raises(ValueError, match="leads out of the folder"):
+            case.dictionary(name)
+    (tmp_path / "run/constant/transportProperties").unlink()
+    head = "FoamFile { version 2.0; format ascii; class dictionary; object transportProperties; }\n"
+    (tmp_path / "run/constant/transportProperties").write_text(head + f'#include "{tmp_path}/base/constant/transportProperties"\n')
+    with pytest.raises(ValueError, match="#include .* which is not followed"):
+        properties(case)
+
+
 def test_a_patch_without_its_other_side(tmp_path: Path) -> None:
     made = block((4, 2, 1), types=FLAT)
     write_parallel(tmp_path, made, np.array([0, 0, 1, 1] * 2), addressing=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from foam_case import FLAT, Style, block, centres, pressure, velocity, write_case, write_field, write_parallel
 
+from surrogates.data.foam import PolyMesh
 from surrogates.data.foam import case as foam_case_module
 from surrogates.data.formats import Given, open_parts, openfoam, reader_of
 from surrogates.domains import Box, Mesh
@@ -48,6 +50,40 @@ def test_only_what_is_asked_for_is_read(tmp_path: Path, monkeypatch: pytest.Monk
     assert asked == ["0.5/U"]  # both components from one reading
     part[["p"]].isel(time=[0, 2]).compute()
     assert sorted(asked[1:]) == ["0/p", "1/p"]
+
+
+@pytest.mark.parametrize("kind", ["cells", "box", "points"])
+def test_meshes_are_not_held(kind: str, tmp_path: Path) -> None:
+    """What stays of a case is its part and where values go; no mesh, and nothing that was computed of one, but the mesh of `points`."""
+    if kind != "points":
+        write_parallel(tmp_path / "d", block((4, 3, 1), types=FLAT), np.array([0, 0, 1, 1] * 3))
+    for name in "abc":
+        write_case(tmp_path / name, block((30, 20, 1), types=FLAT))
+    gc.collect()
+    before = {id(m) for m in gc.get_objects() if isinstance(m, PolyMesh)}
+    parts = open_parts(tmp_path, given=Given(options={"as": kind, "properties": False}))["all"]
+    gc.collect()
+    held = [m for m in gc.get_objects() if isinstance(m, PolyMesh) and id(m) not in before]
+    assert len(held) == (3 if kind == "points" else 0) and not any({"faces", "_solid"} & m.__dict__.keys() for m in held)
+    for part in parts[:3]:
+        assert np.isfinite(part["U_x"].isel(time=1).values).all()
+
+
+def test_files_that_are_no_fields_are_passed_over(tmp_path: Path) -> None:
+    """Hidden files, copies and notes in a folder of a time; one that is asked for, and a field that lost its head, are told."""
+    write_case(tmp_path)
+    sound = (tmp_path / "1/U").read_bytes()
+    for name in (".DS_Store", ".nfs0001", "U~", "U.bak", "p.old"):
+        (tmp_path / "1" / name).write_bytes(b"" if name.startswith(".n") else sound if name.startswith("U") else b"\x00\x01Bud1")
+    (tmp_path / "1/notes.txt").write_text("the run diverged at 1.2 s")
+    (tmp_path / "1/done").touch()
+    ((part,),) = open_parts(tmp_path).values()
+    assert fields_of(part).channels == ("U_x", "U_y", "p")
+    with pytest.raises(ValueError, match=r"notes.txt: line 1: an OpenFOAM file begins with FoamFile"):
+        open_parts(tmp_path, given=Given(options={"fields": ["notes.txt"]}))
+    (tmp_path / "1/U").write_bytes(sound[200:])
+    with pytest.raises(ValueError, match="1/U: line 1: an OpenFOAM file begins with FoamFile"):
+        open_parts(tmp_path)
 
 
 OPTIONS: dict[str, tuple[dict[str, Any], Callable[[Any], bool]]] = {
