@@ -10,7 +10,10 @@ import os
 import resource
 import signal
 import sys
+from collections.abc import Mapping
+from hashlib import sha256
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import dask
@@ -29,29 +32,35 @@ MARK = 123456.0
 
 
 class Outcome(NamedTuple):
-    """kind: "ok", the name of an exception, or "signal"."""
+    """kind: "ok", the name of an exception, or "signal". `values`: of what was read, a checksum of each variable."""
 
     kind: str
     message: str
     seen: tuple[str, ...] = ()
+    values: Mapping[str, str] = MappingProxyType({})
 
 
-def read_all(path: Path, format: str, given: dict[str, Any]) -> None:
-    """Open, and look at the first and last frame of the first parts."""
+def read_all(path: Path, format: str, given: dict[str, Any]) -> dict[str, str]:
+    """Open, and look at the first and last frame of the first parts: a checksum of each variable, by split, part and name."""
+    out: dict[str, str] = {}
     with dask.config.set(scheduler="synchronous"):
-        for parts in open_parts(path, format, parse(Given, given, "given")).values():
-            for part in parts[:2]:
+        for split, parts in open_parts(path, format, parse(Given, given, "given")).items():
+            for number, part in enumerate(parts[:2]):
                 domain_of(part)
                 for name in part.data_vars:
+                    told = sha256()
                     for frame in (0, -1):
-                        seen = part[name].isel(time=frame).values if "time" in part[name].dims else part[name].values
-                        if (np.asarray(seen) == MARK).any():
+                        seen = np.asarray(part[name].isel(time=frame).values if "time" in part[name].dims else part[name].values)
+                        if (seen == MARK).any():
                             raise AssertionError(f"{name} was read from a file outside")
+                        told.update(f"{seen.dtype.str} {seen.shape}".encode() + seen.tobytes())
+                    out[f"{split}/{number}/{name}"] = told.hexdigest()[:16]
+    return out
 
 
 def _child(pipe: int, path: Path, format: str, given: dict[str, Any], secret: Path) -> None:
     seen: list[str] = []
-    armed = True
+    armed, values = True, {}
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
         own = event == "pickle.find_class" and arguments[0] not in POWERS and arguments[1] not in ("getattr", "eval", "exec", "__import__")
@@ -68,14 +77,14 @@ def _child(pipe: int, path: Path, format: str, given: dict[str, Any], secret: Pa
     os.dup2(nothing, 1)
     os.dup2(nothing, 2)
     try:
-        read_all(path, format, given)
+        values = read_all(path, format, given)
         kind, message = "ok", ""
     except OSError as error:
         kind, message = "OSError", f"{error} {error.filename or ''}"
     except BaseException as error:
         kind, message = type(error).__name__, str(error)
     armed = False
-    os.write(pipe, json.dumps([kind, message[:1500], seen[:3]]).encode())
+    os.write(pipe, json.dumps([kind, message[:1500], seen[:3], values]).encode())
 
 
 def read_guarded(path: Path, format: str, given: dict[str, Any], secret: Path) -> Outcome:
@@ -94,5 +103,5 @@ def read_guarded(path: Path, format: str, given: dict[str, Any], secret: Path) -
     _, status = os.waitpid(pid, 0)
     if os.WIFSIGNALED(status):
         return Outcome("signal", signal.Signals(os.WTERMSIG(status)).name)
-    kind, message, seen = json.loads(told) if told else ("silence", "", ())
-    return Outcome(kind, message, tuple(seen))
+    kind, message, seen, values = json.loads(told) if told else ("silence", "", (), {})
+    return Outcome(kind, message, tuple(seen), values)
