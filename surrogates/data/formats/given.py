@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Sized
 from dataclasses import asdict, dataclass, field, replace
+from math import inf, isfinite
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -52,10 +53,12 @@ class Given:
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.dt is not None and not self.dt > 0:
-            raise ValueError(f"dt is {self.dt} but must be positive")
-        if any(length <= 0 for length in self.lengths):
-            raise ValueError(f"lengths are {list(self.lengths)} but must be positive")
+        if self.dt is not None and not 0 < self.dt < inf:
+            raise ValueError(f"dt is {self.dt} but must be positive and finite")
+        if not all(0 < length < inf for length in self.lengths):
+            raise ValueError(f"lengths are {list(self.lengths)} but must be positive and finite")
+        if not all(map(isfinite, self.lower)):
+            raise ValueError(f"lower is {list(self.lower)} but must be finite")
 
     @classmethod
     def load(cls, path: Path) -> Given:

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -82,8 +83,10 @@ def _meta(folder: Path) -> Given:
     if not file.is_file() or file.stat().st_size > LARGEST:
         return Given()
     try:
-        dt = json.loads(file.read_text())["dt"]
-        return Given(dt=float(dt))
+        dt = float(json.loads(file.read_text())["dt"])
+        if not 0 < dt < inf:
+            raise ValueError(f"dt is {dt}")
+        return Given(dt=dt)
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{file} is no meta.json of MeshGraphNets ({error}); it needs a number `dt`") from error
 

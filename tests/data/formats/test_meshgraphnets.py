@@ -116,6 +116,9 @@ def test_what_nobody_says_is_asked_for(folder: Path) -> None:
     (folder / "meta.json").unlink()
     with pytest.raises(ValueError, match="dt is not known"):
         open_parts(folder, given=Given(units=UNITS))
+    (folder / "meta.json").write_text('{"dt": 1e999}')
+    with pytest.raises(ValueError, match=r"meta.json is no meta.json of MeshGraphNets \(dt is inf\)"):
+        open_parts(folder, given=Given(units=UNITS))
     (folder / "meta.json").write_text("{")
     with pytest.raises(ValueError, match="no meta.json of MeshGraphNets"):
         open_parts(folder, given=Given(units=UNITS))
