@@ -6,6 +6,7 @@ the first term exact, the second as the nonlinear one. It must not exceed 1 for 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import pi
 
 import pytest
@@ -13,7 +14,7 @@ import torch
 
 from surrogates.data.recipe import Recipe, load_recipe, sizes_of
 from surrogates.data.sections import Layer, Solver
-from surrogates.data.truth import SCHEMES
+from surrogates.data.truth import SCHEMES, start
 
 PEAK = 2.4  # the largest speed over the rms: 2.5 at the start and 1.9 to 2.3 later, over the burn-ins of three-dimensional turbulence
 FLOWS = ("isotropic_turbulence", "filtered_turbulence", "rayleigh_benard")
@@ -54,3 +55,17 @@ def test_no_wave_of_a_shipped_recipe_grows(name: str, size: str) -> None:
     recipe = load_recipe(name, size)
     found = {"solver": growth(recipe, recipe.solver), "burn_in.solver": growth(recipe, recipe.coarse)}
     assert max(found.values()) < 1 + 1e-3, found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "size", "time"),
+    [("isotropic_turbulence", "small", 12), ("filtered_turbulence", "small", 12), ("rayleigh_benard", "small", 40),
+     ("isotropic_turbulence", "full", 3), ("filtered_turbulence", "full", 1), ("rayleigh_benard", "full", 6)],
+)  # fmt: skip
+def test_a_burn_in_is_finite(name: str, size: str, time: float) -> None:
+    """That of `small` whole; that of `full` past the times at which longer steps blew up, or so far that they would."""
+    recipe = load_recipe(name, size)
+    assert recipe.burn_in is not None and time <= recipe.burn_in.time
+    short = replace(recipe, burn_in=replace(recipe.burn_in, time=float(time), settle=0.0))
+    assert bool(torch.isfinite(start(short, [0], lambda work: None)).all())
