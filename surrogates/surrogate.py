@@ -113,6 +113,7 @@ class Surrogate(nn.Module):
                 f"{type(operator).__name__} decodes frames={frames} at once but the surrogate has bundle={bundle}; make them equal"
             )
         self.fields, self.domain, self.dt = fields, domain, float(dt)
+        self._dt_seen: Tensor | None = None
         self.operator, self.refiner, self.constraint = operator, refiner, constraint
         self.target, self.head = target or Tendency(), head
         if getattr(refiner, "of_states", False) and not isinstance(self.target, Absolute):
@@ -175,7 +176,7 @@ class Surrogate(nn.Module):
         future, reference = self._constrain(future, past, state, conditions)
         if reference is not None:
             new["reference"] = reference
-        new["past"] = torch.cat([past, future], 1)[:, -self.history :]
+        new["past"] = (future if future.shape[1] >= self.history else torch.cat([past, future], 1))[:, -self.history :]
         return future, new
 
     # -- training ----------------------------------------------------------------------------------------------
@@ -332,11 +333,14 @@ class Surrogate(nn.Module):
                 conditions.parameter(name)
 
     def check_dt(self, conditions: Conditions) -> None:
-        """At every step: surroundings may change it."""
+        """At every step, since surroundings may change it; looked at once while it is the same tensor."""
+        if conditions.dt is self._dt_seen:
+            return
         if TIME_STEP not in self.parameters_used and bool(((conditions.dt - self.dt).abs() > 1e-6 * self.dt).any()):
             raise ValueError(
                 f"this surrogate steps by dt={self.dt:g} but was asked for {conditions.dt.tolist()}; thin or interpolate the data"
             )
+        self._dt_seen = conditions.dt
 
 
 def member_loss(error: Float[Tensor, "B K *X"], domain: Domain) -> Float[Tensor, " G"]:

@@ -50,7 +50,8 @@ class Tendency:
         self, generated: Float[Tensor, "B TC *X"], last: Float[Tensor, "B C *X"], normaliser: Normaliser
     ) -> Float[Tensor, "B T C *X"]:
         increments = normaliser.decode_tendency(_frames(generated, last))
-        return normaliser.unwarp(normaliser.warp(last)[:, None] + increments.cumsum(1))
+        path = increments if increments.shape[1] == 1 else increments.cumsum(1)
+        return normaliser.unwarp(normaliser.warp(last)[:, None] + path)
 
 
 @recorded
