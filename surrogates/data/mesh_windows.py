@@ -110,7 +110,7 @@ class MeshWindows(Windows):
 
     def joined(self, rows: npt.NDArray[np.int64]) -> Mesh:
         """The mesh of trajectories side by side; the same object where it was asked for not long ago."""
-        key = tuple(self.part_of[rows].tolist())
+        key: tuple[int, ...] = tuple(self.part_of[rows].tolist())
         if len(key) == 1:
             return self.meshes[key[0]]
         with _keeping:
