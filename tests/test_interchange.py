@@ -117,7 +117,14 @@ def test_a_part_of_a_dataset_still_crosses():
 @pytest.mark.parametrize("name", ["x", "time", "trajectory"])
 def test_a_parameter_does_not_take_the_place_of_a_coordinate(name):
     with pytest.raises(ValueError, match=f"parameter '{name}' is called like"):
-        to_xarray(torch.zeros(1, 2, 1, 8), Fields.of(Field("u")), Box.periodic((8,), 1.0), time=[0.0, 1.0], trajectories=[0], parameters={name: [2.0]})
+        to_xarray(
+            torch.zeros(1, 2, 1, 8),
+            Fields.of(Field("u")),
+            Box.periodic((8,), 1.0),
+            time=[0.0, 1.0],
+            trajectories=[0],
+            parameters={name: [2.0]},
+        )
 
 
 def test_transposed_variables_cross_the_same():

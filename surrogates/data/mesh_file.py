@@ -58,7 +58,8 @@ def create(
     """A new unfinished file at `path`, all of its room reserved. Fields are those of the first Dataset unless given. Trajectories keep
     their ids where these differ; else they are counted from 0.
 
-    Raises ValueError for pieces of different fields and parameters called like a coordinate or field, and OSError where the disk has not that much.
+    Raises ValueError for pieces of different fields and parameters called like a coordinate or field, and OSError where the disk has not
+    that much.
     """
     first = pieces[0]
     if isinstance(first, xr.Dataset):
