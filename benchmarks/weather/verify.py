@@ -3,9 +3,11 @@
     RMSE(l) = sqrt( mean_n  sum_x w (p - y)^2 )
     ACC(l)  = mean_n  sum_x w p' y' / sqrt( sum_x w p'^2  sum_x w y'^2 )        p' = p - c, y' = y - c
 
-with c the climatology, the mean of the *training* frames at every point. Components of a vector and levels of a field are summed under
-the sums. The mean is taken before the root. A forecast without an anomaly (climatology itself) has ACC 0. One that is not finite counts
-as failed: RMSE infinite, ACC 0. Cells that are dry and windows that hold a missing frame do not count.
+with c the climatology at the time that the forecast is for, from the *training* frames alone (`climate.py` says which mean). The RMSE is
+that of WeatherBench 2; so is the ACC but for its climatology, which there is one by day of the year and hour of the day from thirty years
+of data. Components of a vector and levels of a field are summed under the sums. The mean is taken before the root. A forecast without an
+anomaly (climatology itself) has ACC 0. One that is not finite counts as failed: RMSE infinite, ACC 0. Cells that are dry and windows that
+hold a missing frame do not count.
 
 Source: Rasp et al., WeatherBench 2: A benchmark for the next generation of data-driven global weather models, 2024,
 https://doi.org/10.1029/2023MS004019, appendix A.
@@ -25,9 +27,9 @@ Scores = dict[str, dict[str, list[float]]]
 
 
 def verify(
-    forecast: Float[Tensor, "N L C *X"], truth: Float[Tensor, "N L C *X"], climate: Float[Tensor, "C ..."], domain: Domain, fields: Fields
+    forecast: Float[Tensor, "N L C *X"], truth: Float[Tensor, "N L C *X"], climate: Float[Tensor, ...], domain: Domain, fields: Fields
 ) -> Scores:
-    """{"rmse": {field: [a value a lead]}, "acc": ...}, in float64."""
+    """{"rmse": {field: [a value a lead]}, "acc": ...}, in float64. climate: (C, *X), or of each start and lead (N, L, C, *X)."""
     p, y, c = forecast.double(), truth.double(), climate.double()
     whole = domain.integral(torch.ones_like(y[:1, 0, :1]))
     wet = torch.ones(domain.shape, dtype=torch.bool) if domain.mask is None else domain.mask

@@ -4,7 +4,8 @@
 
 makes the data sets, trains a surrogate a task and seed (folders under OUT/weights), forecasts from every start of the test split that no
 missing frame touches, and writes OUT/TASK.json, OUT/TASK.md and OUT/TASK.png. Stopped at any moment, the same command goes on: training
-resumes, and what has been scored under the same settings is kept.
+resumes, and what has been scored under the same settings, by the same code in `JUDGES`, is kept with the commit and machine that it
+is from.
 """
 
 from __future__ import annotations
@@ -28,21 +29,24 @@ from torch import Tensor
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE)]
 
-from verify import Scores, climatology, verify  # noqa: E402
+from climate import ByClimate, Climate  # noqa: E402
+from verify import Scores, verify  # noqa: E402
 
 from surrogates.bench.environment import environment  # noqa: E402
 from surrogates.contracts import Step  # noqa: E402
 from surrogates.data import kinds  # noqa: E402
 from surrogates.data.files import open_dataset  # noqa: E402
 from surrogates.data.windows import Batch, Windows  # noqa: E402
-from surrogates.interchange import from_xarray  # noqa: E402
-from surrogates.pde import Climatology, Persistence  # noqa: E402
+from surrogates.pde import Persistence  # noqa: E402
 from surrogates.rollout import rollout  # noqa: E402
 from surrogates.saved import load_surrogate  # noqa: E402
 from surrogates.train.cli import main as train  # noqa: E402
 from surrogates.train.part import part  # noqa: E402
 
-KEYS, MAY = {"data", "leads", "seeds", "train"}, {"solvers"}
+KEYS, MAY = {"data", "leads", "seeds", "train"}, {"solvers", "climatology"}
+BY_HOUR = "by hour"
+JUDGES = ("verify.py", "climate.py")
+"""What a score depends on, beside settings and data: with another one it is taken again."""
 GROUP = 16  # starts that are rolled out together
 SURROGATE = "surrogate"
 
@@ -62,10 +66,11 @@ class Task:
         return Windows(data["dataset"], 1, self.entry["leads"], split="test", size=data["size"])
 
     @cached_property
-    def climate(self) -> Tensor:
-        """The climatology (C, *X), from the training split alone."""
+    def climate(self) -> Climate:
+        """From the training split alone."""
         data = self.entry["data"]
-        return climatology(from_xarray(open_dataset(data["dataset"], "train", size=data["size"])), self.windows.domain)
+        train = open_dataset(data["dataset"], "train", size=data["size"])
+        return Climate.of(train, self.windows.domain, by_hour=self.entry.get("climatology") == BY_HOUR)
 
     def batches(self) -> Iterator[Batch]:
         for start in range(0, len(self.windows), GROUP):
@@ -81,6 +86,8 @@ def tasks(suite: Path, only: list[str] | None, seeds: list[int] | None, out: Pat
     for name, entry in entries.items():
         if wrong := (set(entry) - MAY) ^ KEYS:
             raise ValueError(f"{suite}: {name}: expected the keys {sorted(KEYS)} and perhaps {sorted(MAY)}; look at {sorted(wrong)}")
+        if entry.get("climatology", BY_HOUR) != BY_HOUR:
+            raise ValueError(f"{suite}: {name}: climatology is {entry['climatology']!r}; write {BY_HOUR!r}, or leave it out for one mean")
     chosen = {n: {**e, "seeds": seeds or e["seeds"]} for n, e in entries.items() if not only or n in only}
     return [Task(name, entry, out) for name, entry in chosen.items()]
 
@@ -89,7 +96,7 @@ def steps(task: Task) -> Iterator[tuple[str, Step]]:
     """What is judged, by name; trained surrogates last, a name a seed."""
     fields = task.windows.fields
     yield "persistence", Persistence(fields)
-    yield "climatology", Climatology(fields, task.climate.float())
+    yield "climatology", ByClimate(fields, task.climate)
     for label, entry in task.entry.get("solvers", {}).items():
         yield label, part(entry, f"{task.name}.solvers.{label}", "surrogates.pde")()
     for seed in task.entry["seeds"]:
@@ -109,36 +116,45 @@ def trained(task: Task, seed: int) -> Step:
     return load_surrogate(folder)
 
 
-def forecast(task: Task, step: Step) -> tuple[Tensor, Tensor, float]:
-    """Forecasts and truth (N, L, C, *X) from every start, and the seconds a start took."""
-    made, true = [], []
+def forecast(task: Task, step: Step) -> tuple[Tensor, Tensor, Tensor, float]:
+    """Forecasts and truth (N, L, C, *X) from every start, the times (N, L) they are for, and the seconds a start took."""
+    made, true, times = [], [], []
     began = time.perf_counter()
     with torch.inference_mode():
         for batch in task.batches():
             frames = list(rollout(step, batch.past, task.entry["leads"], batch.conditions.after))
             made.append(torch.stack(frames, 1))
             true.append(batch.future)
-    return torch.cat(made), torch.cat(true), (time.perf_counter() - began) / len(task.windows)
+            where = batch.conditions
+            times.append(torch.stack([where.after(n + 1).time for n in range(task.entry["leads"])], 1))
+    return torch.cat(made), torch.cat(true), torch.cat(times), (time.perf_counter() - began) / len(task.windows)
 
 
 def scored(task: Task, label: str, step: Step) -> dict[str, Any]:
     """Scores and cost of one step; read where they were taken under the same settings."""
-    said = {k: task.entry[k] for k in ("data", "leads")}
+    said = {k: task.entry.get(k) for k in ("data", "leads", "climatology")}
     own = {"solver": task.entry.get("solvers", {}).get(label)} | ({"train": task.entry["train"]} if label.startswith(SURROGATE) else {})
-    made_by = sha256(json.dumps([said, own, task.windows.checksum], sort_keys=True).encode()).hexdigest()
+    made_by = sha256(json.dumps([said, own, task.windows.checksum, judges()], sort_keys=True).encode()).hexdigest()
     path = task.out / "scores" / task.name / f"{label.replace(' ', '-')}.json"
     if path.exists():
         held: dict[str, Any] = json.loads(path.read_text())
         if held["made by"] == made_by:
             return held
-    predicted, truth, seconds = forecast(task, step)
-    scores: Scores = verify(predicted, truth, task.climate, task.windows.domain, task.windows.fields)
-    found = {"made by": made_by, **scores, "seconds a forecast": seconds, "last": predicted[0, -1].tolist()}
+    predicted, truth, times, seconds = forecast(task, step)
+    scores: Scores = verify(predicted, truth, task.climate.at(times), task.windows.domain, task.windows.fields)
+    now = environment()
+    by = {"commit": now["commit"], "machine": now["machine"], "threads": now["threads"], "versions": now["versions"]}
+    found = {"made by": made_by, **by, **scores, "seconds a forecast": seconds, "last": predicted[0, -1].tolist()}
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_suffix(f".{os.getpid()}.part")
     draft.write_text(json.dumps(found))
     os.replace(draft, path)
     return found
+
+
+def judges() -> str:
+    """Of the code that judges, as it is."""
+    return sha256(b"".join((HERE / name).read_bytes() for name in JUDGES)).hexdigest()
 
 
 def main() -> int:
@@ -155,11 +171,11 @@ def main() -> int:
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    from sheet import write
+    from weather_sheet import write
 
     for task in chosen:
         rows = {label: scored(task, label, step) for label, step in steps(task)}
-        write(task, rows, environment())
+        write(task, rows)
     return 0
 
 

@@ -6,6 +6,7 @@ import json
 import math
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,11 +15,16 @@ import yaml
 HERE = Path(__file__).parents[2] / "benchmarks" / "weather"
 sys.path[:0] = [str(HERE)]
 
+import climate  # noqa: E402
 import verify  # noqa: E402
 import weather  # noqa: E402
+import weather_sheet  # noqa: E402
 
+from surrogates.bench.environment import environment  # noqa: E402
+from surrogates.contracts import Conditions  # noqa: E402
 from surrogates.domains import Masked, Patch, Sphere  # noqa: E402
 from surrogates.fields import Field, Fields  # noqa: E402
+from surrogates.interchange import to_xarray  # noqa: E402
 
 FIELDS = Fields.of(Field("height"), Field("wind", components=("north", "east")))
 SPHERE = Sphere((8, 16))
@@ -72,6 +78,57 @@ def test_climatology_leaves_out_frames_that_are_missing() -> None:
         verify.climatology(frames[:, 2:3], SPHERE)
 
 
+def test_the_daily_cycle_is_no_anomaly() -> None:
+    """Frames of a cycle and some noise: the forecast that only knows the cycle is without skill by hour, and skilful against one mean."""
+    hours, noise = torch.arange(40, dtype=torch.float64) * 6, 0.1 * random(1, 40, 3, 8, 16).double()
+    cycle = 10 * torch.sin(2 * math.pi * (hours - 5) / 24)[:, None, None, None] * torch.ones(3, 8, 16)
+    made = to_xarray((cycle + noise).float(), FIELDS, SPHERE, time=hours.numpy(), trajectories=[0])
+    dated = made.assign_coords(time=("time", hours.numpy(), {"units": "hours since 1996-01-01 05:00", "calendar": "standard"}))
+    by_hour, flat = (climate.Climate.of(dated, SPHERE, by_hour=b) for b in (True, False))
+    assert sorted(by_hour.means) == [300, 660, 1020, 1380] and len(flat.means) == 1
+    times = torch.tensor([[960.0, 966.0], [984.0, 990.0]], dtype=torch.float64)  # 40 and 41 days later
+    torch.testing.assert_close(by_hour.at(times), torch.stack([by_hour.means[m] for m in (300, 660)]).expand(2, 2, 3, 8, 16))
+    torch.testing.assert_close(by_hour.at(hours[:4]), cycle[:4].double(), atol=0.15, rtol=0)
+    truth = (cycle[:8] + noise[0, :8]).reshape(4, 2, 3, 8, 16)
+    knows = cycle[:8].reshape(4, 2, 3, 8, 16) + 0.1 * random(4, 2, 3, 8, 16, seed=5)
+    found, naive = (verify.verify(knows, truth, c.at(hours[:8].reshape(4, 2)), SPHERE, FIELDS)["acc"]["height"][0] for c in (by_hour, flat))
+    assert naive > 0.95 and abs(found) < 0.3
+    step = climate.ByClimate(FIELDS, by_hour)
+    where = Conditions(SPHERE, hours[:2], torch.full((2,), 6.0).double(), torch.zeros(2, 0))
+    said, _ = step(step.begin(random(2, 1, 3, 8, 16), where), where)
+    torch.testing.assert_close(said[:, 0].double(), by_hour.at(hours[1:3]), atol=1e-5, rtol=0)
+    with pytest.raises(ValueError, match=r"no training frame is at \['06:00'\]"):
+        by_hour.at(torch.tensor([1.0], dtype=torch.float64))
+    with pytest.raises(ValueError, match="have no hour of the day"):
+        climate.Climate.of(made, SPHERE, by_hour=True)
+
+
+def test_scores_are_kept_by_the_code_that_judges_and_say_where_they_are_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With another verify.py a score is taken again; a kept one stands under its own commit, not that of today."""
+    windows = SimpleNamespace(checksum="c", domain=SPHERE, fields=FIELDS)
+    entry = {"data": {"dataset": "x", "size": "s"}, "leads": 2, "seeds": [0], "train": {"steps": 1}}
+    task = SimpleNamespace(
+        name="t", entry=entry, out=tmp_path, windows=windows, climate=climate.Climate({-1: random(3, 8, 16).double()}, {})
+    )
+    truth, times, taken = random(4, 2, 3, 8, 16), torch.zeros(4, 2, dtype=torch.float64), []
+    monkeypatch.setattr(weather, "forecast", lambda *_: taken.append(1) or (truth + 1, truth, times, 0.1))
+    here = environment()
+    rows = {}
+    for commit, label in (("aaaa", "persistence"), ("bbbb", "persistence"), ("bbbb", "climatology")):
+        monkeypatch.setattr(weather, "environment", lambda commit=commit: {**here, "commit": commit})
+        rows[label] = weather.scored(task, label, None)
+    assert len(taken) == 2 and rows["persistence"]["commit"] == "aaaa" and rows["climatology"]["commit"] == "bbbb"
+    told = weather_sheet._said(SimpleNamespace(windows=range(4), entry=entry), rows)
+    assert "persistence: " in told and told.index("aaaa") < told.index("climatology: ") < told.index("bbbb")
+    for name in weather.JUDGES:
+        (tmp_path / name).write_bytes((HERE / name).read_bytes())
+    monkeypatch.setattr(weather, "HERE", tmp_path)
+    weather.scored(task, "persistence", None)
+    assert len(taken) == 2
+    (tmp_path / "verify.py").write_text((tmp_path / "verify.py").read_text().replace("1e-9", "1e-8"))
+    assert weather.scored(task, "persistence", None)["commit"] == "bbbb" and len(taken) == 3
+
+
 def test_suites_that_are_wrong_say_where(tmp_path: Path) -> None:
     suite = tmp_path / "suite.yaml"
     suite.write_text(yaml.safe_dump({"a": {"data": {}, "leads": 1, "seeds": [0], "train": {}, "laeds": 2}}))
@@ -79,6 +136,9 @@ def test_suites_that_are_wrong_say_where(tmp_path: Path) -> None:
         weather.tasks(suite, None, None, tmp_path)
     with pytest.raises(ValueError, match=r"no task 'b'; it has \['a'\]"):
         weather.tasks(suite, ["b"], None, tmp_path)
+    suite.write_text(yaml.safe_dump({"a": {"data": {}, "leads": 1, "seeds": [0], "train": {}, "climatology": "monthly"}}))
+    with pytest.raises(ValueError, match="a: climatology is 'monthly'; write 'by hour'"):
+        weather.tasks(suite, None, None, tmp_path)
     assert {t.name for t in weather.tasks(HERE / "weather.yaml", None, [3], tmp_path)} == {"storm", "sphere"}
 
 

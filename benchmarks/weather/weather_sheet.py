@@ -19,16 +19,16 @@ SURROGATE = "surrogate"
 Rows = Mapping[str, Mapping[str, Any]]
 
 
-def write(task: Task, rows: Rows, environment: Mapping[str, Any]) -> None:
-    """OUT/TASK.json, OUT/TASK.md and OUT/TASK.png."""
+def write(task: Task, rows: Rows) -> None:
+    """OUT/TASK.json, OUT/TASK.md and OUT/TASK.png; each row says from which commit and machine it is."""
     windows = task.windows
     hours = [windows.dt * (n + 1) * _hours(task) for n in range(task.entry["leads"])]
     told = {label: {k: v for k, v in row.items() if k not in ("made by", "last")} for label, row in rows.items()}
     about = {"starts": len(windows), "lead hours": hours, "fields": list(windows.fields.names), "units": _units(task)}
     path = task.out / f"{task.name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"task": task.entry, "environment": environment, **about, "rows": told}, indent=1))
-    (task.out / f"{task.name}.md").write_text(table(task, rows, hours) + _said(task, environment))
+    path.write_text(json.dumps({"task": task.entry, **about, "rows": told}, indent=1))
+    (task.out / f"{task.name}.md").write_text(table(task, rows, hours) + _said(task, rows))
     picture(task, rows, hours, task.out / f"{task.name}.png")
 
 
@@ -54,12 +54,19 @@ def _told(values: list[float], digits: int) -> str:
     return f"{mean(values):.{digits}g}" + (f" +- {stdev(values):.1g}" if len(values) > 1 else "")
 
 
-def _said(task: Task, environment: Mapping[str, Any]) -> str:
-    seeds, threads, versions = len(task.entry["seeds"]), environment["threads"], environment["versions"]
+def _said(task: Task, rows: Rows) -> str:
+    """What was compared, and where each row is from: rows are kept, so that they may come from several commits and machines."""
+    seeds = len(task.entry["seeds"])
+    mean_of = "each hour of the day, of the training frames" if task.entry.get("climatology") else "all training frames"
+    origins: dict[str, list[str]] = {}
+    for label, row in rows.items():
+        machine, threads, versions = row["machine"], row["threads"], row["versions"]
+        where = f"{machine['processor']}, {threads['torch']} threads, torch {versions['torch']}, commit {row['commit']}"
+        origins.setdefault(where, []).append(label)
+    told = "; ".join(where if len(origins) == 1 else f"{', '.join(labels)}: {where}" for where, labels in origins.items())
     return (
-        f"\n{len(task.windows)} starts of the test split, {seeds} training seeds (mean +- deviation). By area; ACC against the mean of the "
-        f"training frames. Times beside other work: {environment['machine']['processor']}, {threads['torch']} threads, "
-        f"torch {versions['torch']}, commit {environment['commit']}.\n"
+        f"\n{len(task.windows)} starts of the test split, {seeds} training seeds (mean +- deviation). By area; ACC against the mean of "
+        f"{mean_of}. Times beside other work: {told}.\n"
     )
 
 
