@@ -137,7 +137,7 @@ def channels(dataset: xr.Dataset, fields: Fields, lead: tuple[str, ...], *, plac
             array = dataset[name]
             space = tuple(d for d in array.dims if d in SPACE)
             levels = (LEVEL,) if f.levels else ()
-            values = _single(array.transpose(*lead, *levels, *space).values, f"{place}: {name!r}", lead, frame)
+            values = _single(array.transpose(*lead, *levels, *space).values, f"{place}: {name!r}" if place else repr(name), lead, frame)
             out.append(values if levels else np.expand_dims(values, len(lead)))
     return np.concatenate(out, len(lead))
 

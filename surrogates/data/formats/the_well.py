@@ -69,11 +69,13 @@ def parts_of(f: h5py.File, path: Path, given: Given) -> list[xr.Dataset]:
     missing = [name for name in ("dimensions", "scalars", *ORDERS) if name not in f]
     if missing:
         raise ValueError(f"{path} is not in The Well's layout: it lacks the groups {missing}")
+    for name in ("dimensions", "scalars", *ORDERS, *(["boundary_conditions"] if "boundary_conditions" in f else [])):
+        checks.own(f, name, path)
     count, axes = int(f.attrs["n_trajectories"]), words(f["dimensions"].attrs["spatial_dims"])
     if not 1 <= len(axes) <= len(AXES) or count < 1:
         raise ValueError(f"{path}: {len(axes)} spatial axes and {count} trajectories; 1 to {len(AXES)} and at least one are needed")
     lines = [_line(f, name, path, count) for name in ("time", *axes)]
-    conditions = well_space.conditions_in(f)
+    conditions = well_space.conditions_in(f, path)
     keys = [tuple(line[n if len(line) > 1 else 0].tobytes() for line in lines) for n in range(count)]
     shape = tuple(line.shape[1] for line in lines[1:])
     sizes, globe = (count, lines[0].shape[1]), well_space.is_globe(axes, words(f.attrs.get("grid_type", "cartesian"))[0])
@@ -130,7 +132,8 @@ def _parameters(f: h5py.File, path: Path, count: int, given: Given) -> dict[str,
     """Constant scalars, one value a trajectory, and what only the root says of its parameters."""
     out: dict[str, list[float]] = {}
     scalars = f["scalars"]
-    held = {n: scalars[n][()] for n in words(scalars.attrs["field_names"]) if not scalars[n].attrs.get("time_varying", False)}
+    listed = {n: checks.array(scalars, n, path) for n in words(scalars.attrs["field_names"])}
+    held = {n: a[()] for n, a in listed.items() if not a.attrs.get("time_varying", False)}
     for name in words(f.attrs.get("simulation_parameters", [])):
         if name not in held and name in f.attrs and np.asarray(f.attrs[name]).dtype.kind in "iuf":
             held[name] = f.attrs[name]

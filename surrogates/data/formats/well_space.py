@@ -21,6 +21,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from surrogates.data.formats import checks
 from surrogates.data.formats.edges import box_of
 from surrogates.data.formats.given import Given
 from surrogates.domains import Box, Sphere
@@ -66,11 +67,14 @@ def words(value: Any) -> tuple[str, ...]:
     return tuple(v.decode() if isinstance(v, bytes) else str(v) for v in np.ravel(np.asarray(value, dtype=object)))
 
 
-def conditions_in(f: h5py.File) -> list[Condition]:
-    """The boundary conditions of a file."""
+def conditions_in(f: h5py.File, path: Path) -> list[Condition]:
+    """The boundary conditions of a file. Raises ValueError for those that lie in another file."""
     out = []
-    for name, bc in f.get("boundary_conditions", {}).items():
-        kind, (mask, values) = words(bc.attrs["bc_type"])[0].lower(), (bc[n][()] if n in bc else None for n in ("mask", "values"))
+    for name in f.get("boundary_conditions", {}):
+        checks.own(f["boundary_conditions"], name, path)
+        bc = f["boundary_conditions"][name]
+        kind = words(bc.attrs["bc_type"])[0].lower()
+        mask, values = (checks.array(bc, n, path)[()] if n in bc else None for n in ("mask", "values"))
         flags = [bool(bc.attrs.get(k, False)) for k in ("sample_varying", "time_varying")]
         axes, fields = words(bc.attrs["associated_dims"]), words(bc.attrs.get("associated_fields", []))
         out.append(Condition(str(name), kind, axes, fields, flags[0], flags[1], None if mask is None else mask.astype(bool), values))

@@ -227,6 +227,19 @@ def test_the_component_along_colatitude_points_south(tmp_path: Path) -> None:
         np.testing.assert_array_equal(found[f"stress_{name}"].values, sign * tensor[..., i, j])
 
 
+@pytest.mark.parametrize("name", ["scalars/viscosity", "boundary_conditions/away", "t0_fields", "boundary_conditions"])
+def test_nothing_is_read_through_a_link_to_another_file(tmp_path: Path, name: str) -> None:
+    path, other = rich(tmp_path / "a.hdf5"), rich(tmp_path / "elsewhere" / "b.hdf5")
+    with h5py.File(other) as f:
+        inner = next(iter(f["boundary_conditions"]))
+    with h5py.File(path, "a") as f:
+        if name in f:
+            del f[name]
+        f[name] = h5py.ExternalLink(str(other), f"boundary_conditions/{inner}" if "away" in name else name)
+    with pytest.raises(ValueError, match=f"a.hdf5: /{name} is a link to another file"):
+        open_parts(path, "the_well")
+
+
 def test_angular_and_logarithmic_axes_are_stretched(tmp_path: Path) -> None:
     """A star in r, theta, phi: the points are the centres of cells, to the last bit that is stored."""
     lines = {"log_r": np.geomspace(1, 300, 9), "theta": -np.cos((np.arange(7) + 0.5) * np.pi / 7) + 1.5, "phi": np.arange(6) * np.pi / 3}
