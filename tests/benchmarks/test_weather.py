@@ -82,7 +82,7 @@ def test_the_daily_cycle_is_no_anomaly() -> None:
     """Frames of a cycle and some noise: the forecast that only knows the cycle is without skill by hour, and skilful against one mean."""
     hours, noise = torch.arange(40, dtype=torch.float64) * 6, 0.1 * random(1, 40, 3, 8, 16).double()
     cycle = 10 * torch.sin(2 * math.pi * (hours - 5) / 24)[:, None, None, None] * torch.ones(3, 8, 16)
-    made = to_xarray((cycle + noise).float(), FIELDS, SPHERE, time=hours.numpy(), trajectories=[0])
+    made = to_xarray((cycle + noise).float(), FIELDS, SPHERE, time=hours.tolist(), trajectories=[0])
     dated = made.assign_coords(time=("time", hours.numpy(), {"units": "hours since 1996-01-01 05:00", "calendar": "standard"}))
     by_hour, flat = (climate.Climate.of(dated, SPHERE, by_hour=b) for b in (True, False))
     assert sorted(by_hour.means) == [300, 660, 1020, 1380] and len(flat.means) == 1
