@@ -32,7 +32,7 @@ from torch import Tensor
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE)]
 
-from judge import Forces, judged  # noqa: E402
+from wake_judge import Forces, judged  # noqa: E402
 
 from surrogates import catalog  # noqa: E402
 from surrogates.bench.environment import environment, processor  # noqa: E402
@@ -215,7 +215,7 @@ def main() -> int:
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    from sheet import write
+    from wake_sheet import write
 
     rows: dict[str, list[dict[str, Any]]] = {}
     for label, forecaster, parts in forecasters(suite):

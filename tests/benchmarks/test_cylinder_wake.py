@@ -15,8 +15,8 @@ import yaml
 HERE = Path(__file__).parents[2] / "benchmarks" / "cylinder_wake"
 sys.path[:0] = [str(HERE)]
 
-import judge  # noqa: E402
-import sheet  # noqa: E402
+import wake_judge as judge  # noqa: E402
+import wake_sheet as sheet  # noqa: E402
 import wake  # noqa: E402
 
 from surrogates.contracts import Conditions, Noise, State  # noqa: E402
