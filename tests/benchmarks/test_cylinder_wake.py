@@ -15,9 +15,9 @@ import yaml
 HERE = Path(__file__).parents[2] / "benchmarks" / "cylinder_wake"
 sys.path[:0] = [str(HERE)]
 
+import wake  # noqa: E402
 import wake_judge as judge  # noqa: E402
 import wake_sheet as sheet  # noqa: E402
-import wake  # noqa: E402
 
 from surrogates.contracts import Conditions, Noise, State  # noqa: E402
 from surrogates.data.cases import channel, programs  # noqa: E402
