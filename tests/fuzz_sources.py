@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 import xarray as xr
 from foam_case import FLAT, Style, block, write_case, write_parallel
-from meshes import square
+from mesh_examples import square
 
 X, Y, T = 4, 3, 3
 ALL = {"units": {"others": "1", "time": "1", "length": "1"}}

@@ -13,7 +13,7 @@ import yaml
 
 import surrogates as sg
 from surrogates.bench import commands
-from surrogates.data.commands import make
+from surrogates.data.recipe_commands import make
 from surrogates.forecast import open_forecast
 from surrogates.forecast.commands import rollout
 from surrogates.interchange import domain_of, fields_of

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from meshes import square
+from mesh_examples import square
 
 from surrogates.constraints import HeldBoundary
 from surrogates.constraints.compose import over_bundle

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from meshes import square
+from mesh_examples import square
 
 from surrogates.constraints.facets import boundary_facets
 from surrogates.data.mesh_features import wall_distance, with_features

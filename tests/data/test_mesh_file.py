@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from meshes import square
+from mesh_examples import square
 
 from surrogates.data.files import open_dataset
 from surrogates.data.formats import open_parts

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
-from meshes import square
+from mesh_examples import square
 
 from surrogates.data.mesh_file import Part, create
 from surrogates.data.mesh_order import NodeOrder

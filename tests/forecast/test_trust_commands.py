@@ -142,6 +142,6 @@ def test_forcings_of_a_continued_forecast_are_named(folder: Path, monkeypatch: p
     commands.rollout(str(folder), "any", frames=2, out=first)
     commands.rollout(str(folder), first, frames=2, out=str(folder / "b.zarr"))
     commands.rollout(str(folder), first, frames=2, out=str(folder / "c.zarr"), surroundings="sunny")
-    assert seen[:2] == [None, None] and seen[2].forcing.names == ("sun",)
+    assert seen[:2] == [None, None] and seen[2].of_time["forcing"].names == ("sun",)
     with pytest.raises(ValueError, match="declares neither forcings nor static fields"):
         commands.rollout(str(folder), first, frames=2, out=str(folder / "d.zarr"), surroundings="any")

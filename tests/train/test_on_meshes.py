@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 import xarray as xr
-from meshes import square
+from mesh_examples import square
 
 from surrogates.constraints import HeldBoundary
 from surrogates.data.formats import open_parts

@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from meshes import square
+from mesh_examples import square
 
 from surrogates.data.conversion import convert
 from surrogates.data.formats import Given, open_parts

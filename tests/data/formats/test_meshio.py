@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from meshes import square
+from mesh_examples import square
 
 from surrogates.data.formats import Given, open_parts
 from surrogates.data.formats import meshio as reader
