@@ -226,8 +226,8 @@ CONTAINERS = (".h5", ".hdf5", ".nc", ".vtu", ".vtk", ".xdmf", ".msh")
 """Of these, bytes may belong to any variable."""
 OF_ALL = (".zmetadata",)
 """What says how all the others are read."""
-FILES = {"velocity_x": "u", "velocity_y": "v"}
-"""Of variables that lie in a file of another name."""
+FILES = {"velocity_x": "u", "velocity_y": "v", "u": "tensor"}
+"""Of variables that lie in a file or an array of another name."""
 
 
 def untouched(done: Damage, folder: Path, values: Mapping[str, str]) -> list[str]:
@@ -254,10 +254,11 @@ def fault(outcome: Outcome, done: Damage, folder: Path, sound: Mapping[str, str]
 
 
 def names_of(done: Damage, folder: Path) -> list[str]:
-    """What an error may call it: its own name; where bytes of HDF5 are damaged, its folder; the store of a file of Zarr."""
+    """What an error may call it: its name; where bytes of HDF5 are damaged, its folder; the store of a file of Zarr; a case's mesh."""
     stores = [p.name for p in done.path.parents if p.suffix == ".zarr"]
     lost = [folder.name] if done.array is None and done.path.suffix in (".h5", ".hdf5", ".nc") else []
-    return [done.path.name.removesuffix(".gz"), *stores, *lost]
+    mesh = [p.name for p in done.path.parents if p.name == "polyMesh"]  # its files contradict each other: any may be the wrong one
+    return [done.path.name.removesuffix(".gz"), *stores, *lost, *mesh]
 
 
 def check(name: str, sound: Sound, damage_of: tuple[Any, ...]) -> None:

@@ -59,6 +59,8 @@ def _xdmf(path: Path, root: ET.Element) -> None:
                 raise ValueError(f"{place} has text for {len(text) // 2 + 1} numbers at most; it is truncated or damaged")
         elif kind == "HDF":
             name, _, inner = text.partition(":")
+            if not checks.inside(path.parent, name).is_file():
+                raise ValueError(f"{place} lies in {name}, which is not there; copy it beside the XDMF file")
             with checks.open_hdf5(checks.inside(path.parent, name)) as f:
                 checks.array(f, inner.lstrip("/"), path.parent / name)
         else:
