@@ -15,12 +15,13 @@ import xarray as xr
 from surrogates import catalog
 from surrogates.data.layout import MEMBERS, OURS, PART
 from surrogates.data.read import open_hdf5, read_file
+from surrogates.data.sizes import SIZES
 from surrogates.domains.layout import NODE, same
 from surrogates.errors import nearest
 from surrogates.interchange import TIME, TRAJECTORY, domain_of
 
 SPLITS = ("train", "valid", "test")
-SIZES = ("tiny", "small", "full")
+
 SUFFIXES = (".hdf5", ".h5")
 SPLIT, ALL = "split", "all"
 

@@ -16,7 +16,7 @@ from typing import Any
 from surrogates import catalog
 from surrogates.data.distribution import Distribution
 from surrogates.data.layout import MEMBERS
-from surrogates.data.parse import check_name, load_yaml, merge, parse
+from surrogates.data.parse import check_name, load_yaml, parse
 from surrogates.data.sections import (
     BurnIn,
     Check,
@@ -32,11 +32,10 @@ from surrogates.data.sections import (
     one_of,
     positive,
 )
+from surrogates.data.sizes import declared, numbers, of_size
 from surrogates.domains import Box, Sphere
-from surrogates.errors import nearest
 from surrogates.noise import splitmix
 
-SIZES = ("tiny", "small", "full")
 SPLITS = ("train", "valid", "test")
 MAY_VANISH = ("drag", "forcing", "rotation", "damping", "alpha", "beta", "gamma", "forcing_key", "jump")
 
@@ -135,12 +134,7 @@ class Recipe:
 
     def trajectories(self, split: str) -> range:
         """The ids of a split's trajectories; they run on through train, valid, test, members."""
-        start = 0
-        for name, count in self.counts.items():
-            if name == split:
-                return range(start, start + count)
-            start += count
-        raise ValueError(f"no split {split!r} in recipe {self.name!r}; it has {list(self.counts)}")
+        return numbers(self.counts, split, self.name)
 
     def groups(self, split: str) -> list[list[int]]:
         """The ids that are advanced together; the members of one initial state make a group."""
@@ -174,25 +168,10 @@ def load_recipe(name_or_path: str | Path, size: str | None = None) -> Recipe:
         path = path / "recipe.yaml"
     if path.suffix not in (".yaml", ".yml"):
         path = catalog.find("datasets", str(name_or_path))
-    entry = load_yaml(path)
-    sizes = entry.pop("sizes", None) or {}
-    if not isinstance(sizes, dict):
-        raise ValueError(f"{path}: sizes: expected a mapping of {list(SIZES)} to changes, got {sizes!r}")
-    for key, changes in sizes.items():
-        if key not in SIZES or not isinstance(changes, dict | None):
-            raise ValueError(f"{path}: sizes.{key}: the sizes are {list(SIZES)}, each a mapping of changes{nearest(str(key), SIZES)}")
-    known = [s for s in SIZES if s == "full" or s in sizes]
-    size = size or ("small" if "small" in known else "full")
-    if size not in known:
-        raise ValueError(f"{path}: no size {size!r}; it has {known}{nearest(size, known)}")
-    if "size" in entry:
-        raise ValueError(f"{path}: size: unknown key; the size is chosen when the data set is made")
-    every = {s: parse(Recipe, merge({**entry, "size": s}, sizes.get(s) or {}), f"{path} (size {s})") for s in known}
-    return every[size]
+    return of_size(Recipe, path, load_yaml(path), size)
 
 
 def sizes_of(name_or_path: str | Path) -> list[str]:
     """The sizes that a recipe declares, of an equation known by name or the path of a `recipe.yaml`."""
     path = Path(name_or_path)
-    sizes = load_yaml(path if path.suffix in (".yaml", ".yml") else catalog.find("datasets", str(name_or_path))).get("sizes") or {}
-    return [s for s in SIZES if s == "full" or s in sizes]
+    return declared(path if path.suffix in (".yaml", ".yml") else catalog.find("datasets", str(name_or_path)))

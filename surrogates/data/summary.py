@@ -10,9 +10,9 @@ import numpy as np
 import torch
 import xarray as xr
 
-from surrogates.data.files import SIZES
 from surrogates.data.formats.ends import shown
 from surrogates.data.sample import Sample
+from surrogates.data.sizes import SIZES
 from surrogates.data.source import Piece, Source, source_of
 from surrogates.data.starts import goes_on
 from surrogates.domains import Box, Masked, Mesh, Patch, Sphere

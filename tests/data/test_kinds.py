@@ -9,7 +9,7 @@ import yaml
 
 from surrogates import catalog
 from surrogates.data import kinds
-from surrogates.data.files import SIZES
+from surrogates.data.sizes import SIZES
 
 
 @pytest.mark.parametrize("name", catalog.names("datasets"))

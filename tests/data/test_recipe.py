@@ -13,7 +13,8 @@ import yaml
 from surrogates import catalog
 from surrogates.data import kinds
 from surrogates.data.distribution import Distribution
-from surrogates.data.recipe import SIZES, Recipe, load_recipe, sizes_of
+from surrogates.data.recipe import Recipe, load_recipe, sizes_of
+from surrogates.data.sizes import SIZES
 from surrogates.data.truth import fields_of, solver_of, written
 
 GOOD: dict[str, Any] = {

@@ -27,8 +27,9 @@ from surrogates import catalog
 from surrogates.data.cases.certificate import checked_leads
 from surrogates.data.cases.families import Family, family_of
 from surrogates.data.distribution import Distribution
-from surrogates.data.parse import check_name, load_yaml, merge, parse
+from surrogates.data.parse import check_name, load_yaml
 from surrogates.data.sections import Split, keep_apart, one_of, positive
+from surrogates.data.sizes import declared, numbers, of_size
 from surrogates.errors import nearest
 from surrogates.noise import splitmix
 
@@ -131,12 +132,7 @@ class CaseRecipe:
 
     def cases(self, split: str) -> range:
         """The ids of a split's cases; they run on through train, valid, test."""
-        start = 0
-        for name, count in self.counts.items():
-            if name == split:
-                return range(start, start + count)
-            start += count
-        raise ValueError(f"no split {split!r} in recipe {self.name!r}; it has {list(self.counts)}")
+        return numbers(self.counts, split, self.name)
 
     def split_of(self, case: int) -> str:
         return next(s for s in self.counts if case in self.cases(s))
@@ -163,31 +159,14 @@ def load(path: Path, size: str | None = None) -> CaseRecipe:
     entry = load_yaml(path)
     if entry.get("kind") != KIND:
         raise ValueError(f"{path}: kind is {entry.get('kind')!r} but recipes of cases have `kind: {KIND}`")
-    known, changes = _sizes(path, entry.pop("sizes", None))
-    size = size or ("small" if "small" in known else "full")
-    if size not in known:
-        raise ValueError(f"{path}: no size {size!r}; it has {known}{nearest(size, known)}")
-    if "size" in entry:
-        raise ValueError(f"{path}: size: unknown key; the size is chosen when the data set is made")
-    every = {s: parse(CaseRecipe, merge({**entry, "size": s}, changes.get(s) or {}), f"{path} (size {s})") for s in known}
-    return every[size]
+    return of_size(CaseRecipe, path, entry, size)
 
 
 def sizes(path: Path) -> list[str]:
     """The sizes that a recipe declares."""
-    return _sizes(path, load_yaml(path).get("sizes"))[0]
+    return declared(path)
 
 
 def named(name: str, size: str | None = None) -> CaseRecipe:
     """The recipe of a data set that ships with the package."""
     return load(catalog.find("datasets", name), size)
-
-
-def _sizes(path: Path, entry: Any) -> tuple[list[str], Mapping[str, Any]]:
-    entry = entry or {}
-    if not isinstance(entry, dict):
-        raise ValueError(f"{path}: sizes: expected a mapping of {list(SIZES)} to changes, got {entry!r}")
-    for key, changes in entry.items():
-        if key not in SIZES or not isinstance(changes, dict | None):
-            raise ValueError(f"{path}: sizes.{key}: the sizes are {list(SIZES)}, each a mapping of changes{nearest(str(key), SIZES)}")
-    return [s for s in SIZES if s == "full" or s in entry], entry
