@@ -75,9 +75,9 @@ def parts_of(f: h5py.File, path: Path, given: Given) -> list[xr.Dataset]:
     if not 1 <= len(axes) <= len(AXES) or count < 1:
         raise ValueError(f"{path}: {len(axes)} spatial axes and {count} trajectories; 1 to {len(AXES)} and at least one are needed")
     lines = [_line(f, name, path, count) for name in ("time", *axes)]
-    conditions = well_space.conditions_in(f, path)
     keys = [tuple(line[n if len(line) > 1 else 0].tobytes() for line in lines) for n in range(count)]
     shape = tuple(line.shape[1] for line in lines[1:])
+    conditions = well_space.conditions_in(f, path, dict(zip(axes, shape, strict=True)), count, lines[0].shape[1])
     sizes, globe = (count, lines[0].shape[1]), well_space.is_globe(axes, words(f.attrs.get("grid_type", "cartesian"))[0])
     stored = [*fields_in(f, path, given, axes, shape, sizes, globe), *scalars_in(f, path, given, sizes)]
     out = []

@@ -12,7 +12,7 @@ ones, and values that lie there a field `boundary_<name>_values`.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ DEGREE = 0.02  # of a step: how far a latitude may lie from where the grid has i
 
 @dataclass(frozen=True)
 class Condition:
-    """One boundary condition; `mask` is (*those axes), with trajectories first where it varies with them."""
+    """One boundary condition; `mask` is (*those axes), with trajectories, then times, first where it varies with them."""
 
     name: str
     kind: str
@@ -67,18 +67,34 @@ def words(value: Any) -> tuple[str, ...]:
     return tuple(v.decode() if isinstance(v, bytes) else str(v) for v in np.ravel(np.asarray(value, dtype=object)))
 
 
-def conditions_in(f: h5py.File, path: Path) -> list[Condition]:
-    """The boundary conditions of a file. Raises ValueError for those that lie in another file."""
+def conditions_in(f: h5py.File, path: Path, sizes: Mapping[str, int], count: int, frames: int) -> list[Condition]:
+    """The boundary conditions of a file whose axes have these `sizes`.
+
+    Raises ValueError for those that lie in another file, and for a mask that is not as large as its axes.
+    """
     out = []
     for name in f.get("boundary_conditions", {}):
         checks.own(f["boundary_conditions"], name, path)
         bc = f["boundary_conditions"][name]
         kind = words(bc.attrs["bc_type"])[0].lower()
         mask, values = (checks.array(bc, n, path)[()] if n in bc else None for n in ("mask", "values"))
-        flags = [bool(bc.attrs.get(k, False)) for k in ("sample_varying", "time_varying")]
+        sampled, timed = (bool(bc.attrs.get(k, False)) for k in ("sample_varying", "time_varying"))
         axes, fields = words(bc.attrs["associated_dims"]), words(bc.attrs.get("associated_fields", []))
-        out.append(Condition(str(name), kind, axes, fields, flags[0], flags[1], None if mask is None else mask.astype(bool), values))
+        if mask is not None:
+            lead = (*((count,) if sampled else ()), *((frames,) if timed else ()))
+            _fitting(mask.shape, (*lead, *(sizes.get(a) for a in axes)), f"{path}: {bc.name}/mask", axes)
+        out.append(Condition(str(name), kind, axes, fields, sampled, timed, None if mask is None else mask.astype(bool), values))
     return out
+
+
+def _fitting(have: tuple[int, ...], want: tuple[int | None, ...], place: str, axes: tuple[str, ...]) -> None:
+    """Raises ValueError unless a mask has one value a point of its axes, at least one; None stands for an axis that the file has not."""
+    if 0 in have or len(have) != len(want) or any(w is not None and h != w for h, w in zip(have, want, strict=True)):
+        shown = ", ".join("any" if n is None else str(n) for n in want) + ("," if len(want) == 1 else "")
+        raise ValueError(
+            f"{place} has shape {have} but its axes {', '.join(axes)} and flags say ({shown}); write it so, or remove its group "
+            f"from the file and say how the axes end in source.yaml: boundary: [periodic, wall, ...]"
+        )
 
 
 def described(conditions: list[Condition]) -> str:

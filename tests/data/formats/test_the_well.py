@@ -300,6 +300,36 @@ def test_what_is_wrong_is_named(tmp_path: Path) -> None:
             open_parts(spoilt(change))
 
 
+@pytest.mark.parametrize(
+    ("name", "mask"),
+    [("y_wall", np.zeros(0)), ("y_wall", np.ones(())), ("y_wall", np.ones(X)), ("y_wall", np.ones((3, Y))), ("pillar", np.ones((Y, X)))],
+)
+def test_a_mask_has_one_value_a_point_of_its_axes(tmp_path: Path, name: str, mask: np.ndarray) -> None:
+    path = rich(tmp_path / "rich.hdf5")
+    with h5py.File(path, "r+") as f:
+        del f[f"boundary_conditions/{name}/mask"]
+        f[f"boundary_conditions/{name}/mask"] = mask.astype(bool)
+    with pytest.raises(ValueError, match=rf"rich.hdf5: /boundary_conditions/{name}/mask has shape .* say \(.*{Y},?\); .* source.yaml"):
+        open_parts(path)
+    with h5py.File(path, "r+") as f:  # the remedy
+        del f[f"boundary_conditions/{name}"]
+    (path.parent / "source.yaml").write_text("boundary: [periodic, wall]")
+    (part,) = open_parts(path)["all"]
+    assert domain_of(part).boundary == ("periodic", "wall")
+
+
+def test_a_mask_may_vary_between_trajectories_and_in_time(tmp_path: Path) -> None:
+    path = rich(tmp_path / "rich.hdf5")
+    with h5py.File(path, "r+") as f:
+        bc = f["boundary_conditions/y_wall"]
+        del bc["mask"]
+        bc.attrs.update({"sample_varying": True, "time_varying": True})
+        bc["mask"] = np.ones((3, T, Y), bool)
+    (part,) = open_parts(path)["all"]
+    kept = {c["name"]: c for c in json.loads(part.attrs["boundary_conditions"])}
+    assert kept["y_wall"]["sample_varying"] and kept["y_wall"]["time_varying"]
+
+
 def test_the_authors_own_example_opens(tmp_path: Path) -> None:
     dummy = pytest.importorskip("the_well.utils.dummy_data", reason="pip install --no-deps the-well")
     dummy.write_dummy_data(str(tmp_path / "dummy.hdf5"))
