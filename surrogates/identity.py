@@ -41,7 +41,8 @@ def digest(tensors: dict[str, Tensor]) -> str:
     out = hashlib.sha256()
     for key, value in sorted(tensors.items()):
         bits = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
-        out.update(f"{key} {value.dtype} {tuple(value.shape)}".encode() + bits.numpy().tobytes())
+        out.update(f"{key} {value.dtype} {tuple(value.shape)}".encode())
+        out.update(bits.numpy().data)
     return out.hexdigest()[:16]
 
 

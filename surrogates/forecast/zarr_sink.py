@@ -19,6 +19,7 @@ import zarr
 from torch import Tensor
 
 from surrogates.contracts import State
+from surrogates.forecast import zarr_layout
 from surrogates.forecast.journal import RUN, Journal
 from surrogates.forecast.sinks import FAILED_STEP, Values, chunk_rows, rectangles
 from surrogates.forecast.zarr_chunks import Packed, Plain
@@ -90,16 +91,13 @@ class ZarrSink:
     def _create(self, template: xr.Dataset, group: int, compression: str | None) -> None:
         part = self.path.with_name(f"{self.path.name}.part")  # a folder without its run.json would be taken for somebody else's
         shutil.rmtree(part, ignore_errors=True)
-        part.parent.mkdir(parents=True, exist_ok=True)
         extra = {"coordinates": " ".join(str(n) for n in template.coords if n not in template.dims)}
-        root = zarr.create_group(str(part), attributes={**template.attrs, **extra})
+        zarr_layout.group(part, {**template.attrs, **extra})
         for name, v in template.coords.items():
-            values = np.asarray(v.values)
-            dims, attrs = tuple(map(str, v.dims)), dict(v.attrs)
-            root.create_array(str(name), data=values, chunks=values.shape, compressors=None, dimension_names=dims, attributes=attrs)
+            zarr_layout.coordinate(part, str(name), np.asarray(v.values), tuple(map(str, v.dims)), v.attrs)
         for name, v in template.data_vars.items():
-            dims, attrs = tuple(map(str, v.dims)), dict(v.attrs)
-            root.create_array(str(name), **self._settings(str(name), v, group, compression), dimension_names=dims, attributes=attrs)
+            settings = self._settings(str(name), v, group, compression)
+            zarr_layout.array(part, str(name), **settings, dimension_names=tuple(map(str, v.dims)), attributes=v.attrs)
         self._journal.begin(part)
         if self.path.exists():
             self.path.rmdir()
