@@ -43,9 +43,9 @@ def convert(
 ) -> Path:
     """Convert, or go on converting, a file or folder in one of `surrogates.data.formats.FORMATS`; returns `dest`.
 
-    `given` says what the source does not, `split` how it is divided where it has no splits of its own; `workers` threads read and write
-    a trajectory each. Raises ValueError for a source that is not sound or lacks something, and for a `dest` that holds something else;
-    OSError where the disk has no room.
+    `given` says what the source does not, and may name the data set, which else has the name of the folder `dest`; `split` says how it
+    is divided where it has no splits of its own; `workers` threads read and write a trajectory each. Raises ValueError for a source that
+    is not sound or lacks something, and for a `dest` that holds something else; OSError where the disk has no room.
     """
     source, dest = Path(source).expanduser(), Path(dest).expanduser()
     if dest.resolve().is_relative_to(source.resolve()):
@@ -56,7 +56,7 @@ def convert(
     if ALL in cuts:
         why = "the source has no splits of its own (`by: time` with a `gap` of frames cuts one long trajectory)"
         cuts = divide(cuts[ALL], said.need(split or said.split, "split", source, why))
-    name = said.name or str(next(p for found in parts.values() for p in found).attrs["dataset"])
+    name = said.name or dest.resolve().name or "data"
     dest.mkdir(parents=True, exist_ok=True)
     with locked(dest):
         files = plan(dest, _identifier(name), cuts)

@@ -181,10 +181,10 @@ def folder(tmp_path: Path) -> Path:
 
 def test_stopped_at_any_block_it_goes_on_to_the_same_bits(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(written, "BLOCK", 3000)  # five frames
-    calm = convert(folder, tmp_path / "calm", format="npy", given=SAID, split=SPLIT, quiet=True)
+    calm = convert(folder, tmp_path / "calm" / "made", format="npy", given=SAID, split=SPLIT, quiet=True)
     write_frames = Part.write_frames
     for stop in (0, 4, 14):
-        dest, calls = tmp_path / f"stop{stop}", []
+        dest, calls = tmp_path / f"stop{stop}" / "made", []
 
         def fails(self: Part, row: int, start: int, block: np.ndarray, calls=calls, stop=stop) -> None:
             if len(calls) == stop:
@@ -204,7 +204,7 @@ def test_stopped_at_any_block_it_goes_on_to_the_same_bits(folder: Path, tmp_path
         done = stop // 3  # trajectories of three blocks that were whole are not read again
         assert len(again) == 15 - 3 * done
         for split in ("train", "valid", "test"):
-            assert (dest / "data" / split / "source.hdf5").read_bytes() == (calm / "data" / split / "source.hdf5").read_bytes()
+            assert (dest / "data" / split / "made.hdf5").read_bytes() == (calm / "data" / split / "made.hdf5").read_bytes()
     before = {p: p.stat().st_mtime_ns for p in calm.rglob("*.hdf5")}
     convert(folder, calm, format="npy", given=SAID, split=SPLIT, quiet=True)
     assert {p: p.stat().st_mtime_ns for p in calm.rglob("*.hdf5")} == before
@@ -278,6 +278,15 @@ def test_a_source_that_changed_is_never_mixed_with_what_was_read_of_it(
     assert not list((tmp_path / "third").glob("data/*/*.hdf5"))
 
 
+def test_the_data_set_is_named_after_its_folder_unless_it_is_said_otherwise(folder: Path, tmp_path: Path) -> None:
+    """Not after the first of its cases."""
+    case = folder.rename(tmp_path / "c1")
+    for said, name in ((SAID, "mine"), (replace(SAID, name="wakes"), "wakes")):
+        made = convert(case, tmp_path / name / "mine", format="npy", given=said, split=SPLIT, quiet=True)
+        assert open_dataset(made, "train").attrs["dataset"] == name
+        assert [p.name for p in made.glob("data/train/*")] == [f"{name}.hdf5"]
+
+
 def test_another_source_or_other_options_are_refused(folder: Path, tmp_path: Path) -> None:
     dest = convert(folder, tmp_path / "made", format="npy", given=SAID, split=SPLIT, quiet=True)
     with pytest.raises(ValueError, match="made from something else, or with other options"):
@@ -324,7 +333,7 @@ def test_a_number_too_large_for_single_precision_is_named(tmp_path: Path) -> Non
     convert(tmp_path / "source", tmp_path / "sound", format="npy", given=said, split=SPLIT, quiet=True)
     u[3, 7, 2, 1] = -1e300
     np.save(tmp_path / "source/u.npy", u)
-    with pytest.raises(ValueError, match=r"source\.hdf5, trajectory 3: 'u', frame 7: .*-1e\+300.*float32"):
+    with pytest.raises(ValueError, match=r"made\.hdf5, trajectory 3: 'u', frame 7: .*-1e\+300.*float32"):
         convert(tmp_path / "source", tmp_path / "made", format="npy", given=said, split=SPLIT, quiet=True)
     with h5py.File(tmp_path / "gas.h5", "w") as f:
         f["u"] = u

@@ -1,6 +1,6 @@
 """What a file does not say and a person does: step, extent, boundary conditions, units, parameters.
 
-    name: channel                      # the data set's name (default: that of the file)
+    name: channel                      # the data set's name (default: that of the file; once converted, of its folder)
     dt: 0.05                           # time between frames; `time: 0` is that of the first
     lengths: [6.28, 2.0]               # of the axes; `lower: [0, -1]` where they do not begin at 0
     boundary: [periodic, wall]
