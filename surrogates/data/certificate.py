@@ -23,6 +23,7 @@ from torch import Tensor
 from surrogates import pde
 from surrogates.data import truth
 from surrogates.data.recipe import Recipe
+from surrogates.data.sections import Solver
 from surrogates.fields import Fields
 
 THRESHOLD = 0.999
@@ -44,10 +45,10 @@ def jobs(recipe: Recipe, device: str = "cpu") -> dict[str, tuple[Callable[[truth
     step, start = recipe.frames.step, truth.work_of_start(recipe, len(ids))
     time = (count_of(recipe) - 1) * step
     out: dict[str, tuple[Callable[[truth.Tick], Tensor], float]] = {}
-    for name, settings in truth.finer(recipe).items():
-        out[name] = (partial(_again, recipe, name, device), start + truth.work(recipe, settings, time, step, rows))
+    for name, settings in finer(recipe).items():
+        out[name] = (partial(_again, recipe, name, device), start + truth.work(settings, time, step, rows))
     if recipe.certificate.lyapunov:
-        work = 2 * truth.work(recipe, recipe.coarse, recipe.certificate.lyapunov, step, rows)
+        work = 2 * truth.work(recipe.coarse, recipe.certificate.lyapunov, step, rows)
         out[EXPONENT] = (partial(_exponent, recipe, device), start + work)
     return out
 
@@ -57,7 +58,7 @@ def certificate(recipe: Recipe, stored: Float[Tensor, "B T C *X"], results: Mapp
     ids, rows = subjects(recipe)
     step, count = recipe.frames.step, count_of(recipe)
     fields = truth.fields_of(recipe)
-    leads = {name: lead(by_field(stored[:, :count], results[name], fields), step) for name in truth.finer(recipe)}
+    leads = {name: lead(by_field(stored[:, :count], results[name], fields), step) for name in finer(recipe)}
     out: dict[str, Any] = {
         "scored_time": min(leads.values()),
         **turnover(recipe, stored),
@@ -102,6 +103,12 @@ def lead(correlations: Float[Tensor, "B T"], step: float) -> float:
     return step * max(0, int(held.logical_not().nonzero()[0, 0]) - 1 if not bool(held.all()) else len(held) - 1)
 
 
+def finer(recipe: Recipe) -> dict[str, Solver]:
+    """The settings that the certificate compares with: half the time step; twice the points, at the same Courant number."""
+    half = replace(recipe.solver, dt=recipe.solver.dt / 2)
+    return {"half_dt": half, "double_n": replace(half, resolution=tuple(2 * n for n in half.resolution))}
+
+
 def count_of(recipe: Recipe) -> int:
     return round(recipe.certificate.time / recipe.frames.step) + 1
 
@@ -109,7 +116,7 @@ def count_of(recipe: Recipe) -> int:
 def _again(recipe: Recipe, name: str, device: str, tick: truth.Tick) -> Float[Tensor, "B T C *X"]:
     ids, rows = subjects(recipe)
     u = truth.start(recipe, ids, tick, device)[:rows]  # the whole group, so that its bits are those of the stored first frame
-    return torch.stack([v.cpu() for v in truth.frames(recipe, ids[:rows], u, count_of(recipe), truth.finer(recipe)[name], tick)], 1)
+    return torch.stack([v.cpu() for v in truth.frames(recipe, ids[:rows], u, count_of(recipe), finer(recipe)[name], tick)], 1)
 
 
 def _exponent(recipe: Recipe, device: str, tick: truth.Tick) -> Float[Tensor, " B"]:
@@ -121,7 +128,7 @@ def _exponent(recipe: Recipe, device: str, tick: truth.Tick) -> Float[Tensor, " 
     at = truth.conditions(recipe, ids[:rows], box, step, past)
     total = round(recipe.certificate.lyapunov / step)
     discard = int(SHARE * total)
-    per_frame = 2 * truth.work(recipe, settings, step, step, rows)
+    per_frame = 2 * truth.work(settings, step, step, rows)
 
     def ticking(frame: int) -> Any:
         tick(per_frame)

@@ -191,4 +191,4 @@ def _complete(recipe: Recipe, part: Part, split: str, ids: Sequence[int]) -> boo
 def _work(recipe: Recipe, ids: Sequence[int]) -> float:
     split = recipe.split_of(ids[0])
     time, rows = (recipe.frames_of(split) - 1) * recipe.frames.step, len(ids) * recipe.members_of(split)
-    return truth.work_of_start(recipe, len(ids)) + truth.work(recipe, recipe.solver, time, recipe.frames.step, rows)
+    return truth.work_of_start(recipe, len(ids)) + truth.work(recipe.solver, time, recipe.frames.step, rows)

@@ -73,10 +73,10 @@ def test_a_member_is_what_the_solver_makes_of_its_first_frame(whole: Path) -> No
 
 def test_what_made_a_state_does_not_drive_its_future() -> None:
     """With the burn-in's noise for the frames as well, its first steps would be the same forcing twice."""
-    from surrogates.data import truth
+    from surrogates.data.truth import advance
 
     seen: list[int] = []
-    original = truth.SeededNoise
+    original = advance.SeededNoise
 
     def spy(seed: int, *args: object) -> object:
         seen.append(seed)
@@ -84,9 +84,9 @@ def test_what_made_a_state_does_not_drive_its_future() -> None:
 
     recipe = Recipe.from_json(MICRO)
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(truth, "SeededNoise", spy)
-        u = truth.start(recipe, [0], lambda work: None)
-        list(truth.frames(recipe, [0], u, 2, recipe.solver, lambda work: None))
+        patched.setattr(advance, "SeededNoise", spy)
+        u = advance.start(recipe, [0], lambda work: None)
+        list(advance.frames(recipe, [0], u, 2, recipe.solver, lambda work: None))
     assert len(seen) == len(set(seen)) == 2 and recipe.seed not in seen
 
 
