@@ -18,6 +18,15 @@ X, Y, T = 4, 3, 3
 ALL = {"units": {"others": "1", "time": "1", "length": "1"}}
 BOX = {"lengths": [1.0, 1.0], "boundary": ["periodic", "wall"], "dt": 0.5, **ALL}
 
+CHANNEL = {
+    "dt": 1.0,
+    "lengths": [4.0, 2.0, 4.0],
+    "boundary": ["periodic", "wall", "periodic"],
+    "fields": {"velocity": ["u", "v", "w"]},
+    "options": {"channels": ["u", "v", "w", None], "points": [0.0, 0.1, 1.9, 2.0]},
+    **ALL,
+}
+
 
 @dataclass(frozen=True)
 class Source:
@@ -37,6 +46,15 @@ def npy(folder: Path) -> Path:
     (folder / "source.yaml").write_text(
         "name: tiny\ndt: 0.5\nlengths: [1.0, 2.0]\nboundary: [periodic, wall]\nunits: {others: m/s, length: m}\n"
     )
+    return folder
+
+
+def fdns_channel(folder: Path) -> Path:
+    u = values(2, T, X, 4, X, 4)
+    u[..., [0, -1], :, :] = 0
+    mean = u.mean((0, 1, 2, 4), keepdims=True)
+    np.save(folder / "velocity.mave.npy", u - mean)  # so called for `untouched`: all variables lie in both
+    np.save(folder / "velocity.ave.npy", mean)
     return folder
 
 
@@ -186,6 +204,7 @@ def foam_parallel(folder: Path) -> Path:
 
 SOURCES = {
     "npy": Source("npy", npy),
+    "fdns_channel": Source("fdns_channel", fdns_channel, CHANNEL),
     "pdebench": Source("pdebench", pdebench, ALL),
     "pdebench, gas": Source("pdebench", gas, ALL),
     "pdearena": Source("pdearena", pdearena, ALL),

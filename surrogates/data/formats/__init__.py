@@ -29,6 +29,7 @@ FORMATS = {
     "openfoam": "a case: a folder with system/controlDict and constant/polyMesh, or of such cases",
     "weatherbench": "Zarr with latitude, longitude, time and level",
     "cf": "NetCDF or Zarr with coordinates that follow the CF conventions",
+    "fdns_channel": "Retau<number>_dim....npy (group, time, x, y, z, channel), or *_mave.npy and *_ave.npy in a folder",
     "npy": "a .npy array (trajectory, time, channel, *axes), or a folder with one .npy a field",
     "meshio": "VTK, VTU, XDMF, CGNS, Gmsh, ... files of one mesh",
 }
