@@ -7,41 +7,30 @@ batches that an uninterrupted one would have seen (`surrogates.data.batches`).
 
 from __future__ import annotations
 
-import json
-import os
-from dataclasses import asdict, replace
-from hashlib import sha256
-from pathlib import Path
+from dataclasses import asdict
 from typing import Any
 
 import torch
 import xarray as xr
 from jaxtyping import Int64
 from lightning.pytorch import LightningDataModule
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from surrogates.data.batches import Change, EvenBatches, TrainingBatches
 from surrogates.data.coarse import Coarse
 from surrogates.data.crops import Crops, check
-from surrogates.data.files import join
-from surrogates.data.mesh_windows import windows_of
-from surrogates.data.parts import parts_of
+from surrogates.data.opened import Opened
 from surrogates.data.splits import split_of
+from surrogates.data.statistics import normaliser_of
 from surrogates.data.symmetries import Augment, chosen
-from surrogates.data.thin import thin
 from surrogates.data.windows import Windows
-from surrogates.domains import Mesh
 from surrogates.domains.layout import AnyDomain
-from surrogates.errors import nearest
 from surrogates.fields import Fields
-from surrogates.interchange import TIME, domain_of
 from surrogates.normalise import TRAINING, Normaliser
 from surrogates.record import describe
 from surrogates.scaling import Scaling, scaling_of
 
 DT = "dt"  # among the parameters of a surrogate: the step that it is told
-MOST_REGIONS = 64
 
 
 class DataModule(LightningDataModule):
@@ -94,70 +83,46 @@ class DataModule(LightningDataModule):
             raise ValueError(f"prefetch must be at least 0 (nothing is read ahead), got {prefetch}")
         if subsample > 1 and coarsen is not None:
             raise ValueError("subsample and coarsen both make the grid coarser; give one of them")
-        self.dataset: str | dict[str, xr.Dataset] | dict[str, list[xr.Dataset]] = (
-            split_of(dataset) if isinstance(dataset, xr.Dataset) else dataset
+        self.opened = Opened(
+            split_of(dataset) if isinstance(dataset, xr.Dataset) else dataset,
+            history,
+            bundle,
+            size=size,
+            stride=stride,
+            strides=tuple(strides or (1,)),
+            subsample=subsample,
+            coarsen=coarsen if coarsen and coarsen.factor > 1 else None,
+            stream=stream,
+            max_nodes=max_nodes,
         )
-        self.history, self.bundle, self.batch_size, self.size = history, bundle, batch_size, size
-        self.seed, self.stride, self.subsample, self.validation = seed, stride, subsample, validation
-        self.strides, self.coarsen = tuple(strides or (1,)), coarsen if coarsen and coarsen.factor > 1 else None
-        self.crop, self.augment, self.flips, self.stream, self.prefetch = crop, augment, flips, stream, prefetch
-        self.fold, self.max_nodes = fold, max_nodes
+        self.history, self.bundle, self.max_nodes = history, bundle, max_nodes
+        self.stride, self.strides, self.subsample = stride, self.opened.strides, subsample
+        self.batch_size, self.seed, self.prefetch, self.validation, self.fold = batch_size, seed, prefetch, validation, fold
+        self.crop, self.augment, self.flips = crop, augment, flips
         self._scaling = scaling_of(normalise)
         if self._scaling is not None and self._scaling.regions and (augment or crop is not None):
             raise ValueError(
                 f"normalise.regions ({self._scaling.regions!r}) belong to places, from which {'augment' if augment else 'crop'} moves the "
                 "fields away; leave one of the two out"
             )
-        self._windows: dict[str, Windows] = {}
-        self._whole: dict[str, list[xr.Dataset]] = {}
         self._normaliser: Normaliser | None = None
 
     # -- the splits ----------------------------------------------------------------------------------------------
 
     def windows(self, split: str) -> Windows:
         """The windows of a split, opened on first use. Raises ValueError for one that is not there."""
-        if split not in self._windows:
-            source = self.dataset if isinstance(self.dataset, str) else self._memory(split)
-            self._windows[split] = windows_of(
-                source,
-                self.history,
-                self.bundle,
-                max_nodes=self.max_nodes,
-                stride=self.stride,
-                strides=self.strides if split == TRAINING else (1,),
-                subsample=self.subsample,
-                change=self.coarsen,
-                stream=self.stream,
-                split=split,
-                size=self.size if isinstance(source, str) else None,
-            )
-        return self._windows[split]
+        return self.opened.windows(split)
 
     def truths(self, split: str) -> list[xr.Dataset]:
         """Whole trajectories of a split on the grid and with the step of the windows, part by part where they differ in length or mesh."""
-        if split not in self._whole:
-            parts = parts_of(self.dataset if isinstance(self.dataset, str) else self._memory(split), split, self.size)
-            coarse = parts if self.coarsen is None else [self.coarsen(p) for p in parts]
-            self._whole[split] = [thin(p, self.subsample, self.stride) for p in coarse]
-        return self._whole[split]
+        return self.opened.truths(split)
 
     def truth(self, split: str) -> xr.Dataset:
         """The same joined, to roll out against; of trajectories that differ in length the longest.
 
         Raises ValueError where they lie on different meshes, and `truths` has the parts.
         """
-        parts = self.truths(split)
-        if len(parts) == 1:
-            return parts[0]
-        if isinstance(domain_of(parts[0]), Mesh):
-            return join(parts)
-        return max(parts, key=lambda p: int(p.sizes[TIME]))
-
-    def _memory(self, split: str) -> xr.Dataset | list[xr.Dataset]:
-        assert not isinstance(self.dataset, str)
-        if split not in self.dataset:
-            raise ValueError(f"there is no split {split!r} among {list(self.dataset)}{nearest(split, self.dataset)}")
-        return self.dataset[split]
+        return self.opened.truth(split)
 
     def train_dataloader(self) -> TrainingBatches:
         windows = self.windows(TRAINING)
@@ -240,15 +205,7 @@ class DataModule(LightningDataModule):
     def normaliser(self) -> Normaliser:
         """Fitted on the training split; the statistics are kept beside the packed cache."""
         if self._normaliser is None:
-            windows = self.windows(TRAINING)
-            region, scaling = None, self._scaling
-            if scaling is not None and scaling.regions:
-                region, count = regions_of(windows, scaling.regions)
-                scaling = replace(scaling, count=count)
-            what = json.dumps([self.strides, describe(scaling)])
-            plain = scaling is None and self.strides == (1,)
-            label = f"stride{self.stride}" + ("" if plain else f"-{sha256(what.encode()).hexdigest()[:12]}")
-            self._normaliser = remembered(windows, windows.beside(f"{label}.safetensors"), scaling, region)
+            self._normaliser = normaliser_of(self.windows(TRAINING), self._scaling, self.stride, self.strides)
         return self._normaliser
 
     @property
@@ -262,47 +219,10 @@ class DataModule(LightningDataModule):
         crop = None if self.crop is None else asdict(self.crop)
         known: dict[str, Any] = {
             "strides": list(self.strides),
-            "coarsen": self.coarsen and str(self.coarsen),
+            "coarsen": self.opened.coarsen and str(self.opened.coarsen),
             "crop": crop,
             "augment": self.augment,
             "flips": self.flips,
         }
         known |= {"normalise": describe(self._scaling), "max_nodes": self.max_nodes}
         return {k: v for k, v in known.items() if v not in (None, False, [1], [])}
-
-
-def regions_of(windows: Windows, name: str) -> tuple[Int64[Tensor, "*X"], int]:
-    """The regions that a static field of whole numbers tells apart, numbered from 0 by its values, and how many there are.
-
-    Raises ValueError for a field that is not there, has other values or differs between trajectories.
-    """
-    known = windows.static_fields.channels if windows.static_fields else ()
-    if name not in known or windows.static is None:
-        raise ValueError(
-            f"normalise.regions names {name!r}, which is no static field of the data; they have {list(known)}{nearest(name, known)}"
-        )
-    values = windows.static[:, known.index(name)]
-    if not bool((values == values[:1]).all()):
-        raise ValueError(f"the static field {name!r} differs between trajectories; regions must be the same in all")
-    labels, numbers = torch.unique(values[0], return_inverse=True)
-    if not bool((labels == labels.round()).all()) or len(labels) > MOST_REGIONS:
-        raise ValueError(
-            f"the static field {name!r} has {len(labels)} values from {float(labels.min()):g}; regions are a few whole numbers"
-        )
-    return numbers, len(labels)
-
-
-def remembered(
-    windows: Windows, path: Path | None, scaling: Scaling | None = None, region: Int64[Tensor, "*X"] | None = None
-) -> Normaliser:
-    """`Normaliser.fit`, read from `path` where it was written before."""
-    if path is not None and path.exists():
-        made = Normaliser.identity(windows.fields.count, windows.domain.dim, scaling, windows.fields, windows.domain.shape)
-        made.load_state_dict(load_file(path))
-        return made
-    fitted = Normaliser.fit(windows, scaling, windows.fields, region)
-    if path is not None:
-        draft = path.with_name(f".{os.getpid()}.{path.name}")
-        save_file({k: v.contiguous() for k, v in fitted.state_dict().items()}, draft)
-        draft.replace(path)
-    return fitted
