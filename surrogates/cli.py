@@ -53,6 +53,9 @@ ROOT = Group(
                 "make": Command("make a data set from its recipe; resumes where it was stopped", "surrogates.data.recipe_commands:make"),
                 "convert": Command("files of another format into ours; resumes too", "surrogates.data.convert_command:convert_command"),
                 "info": Command("describe a data set: fields, domain, splits, certificate", "surrogates.data.commands:info"),
+                "certify": Command(
+                    "for how long the truth of a made data set is the truth", "surrogates.data.certify_command:certify_command"
+                ),
                 "check": Command("verify the files of a data set against their checksums", "surrogates.data.commands:check"),
             },
         ),

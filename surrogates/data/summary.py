@@ -10,6 +10,7 @@ import numpy as np
 import torch
 import xarray as xr
 
+from surrogates.data.cases.certificate import read_certificate
 from surrogates.data.formats.ends import shown
 from surrogates.data.sample import Sample
 from surrogates.data.sizes import SIZES
@@ -44,7 +45,7 @@ def facts_of(source: Source) -> dict[str, str]:
     pieces = [p for ps in source.splits.values() for p in ps]
     parts = [p.dataset for p in pieces]
     first = parts[0]
-    attrs = first.attrs
+    attrs = {**first.attrs, **read_certificate(source.path)}
     steps = [f"{p.attrs['dt']:g}" for p in parts if "dt" in p.attrs]
     size = source.path.name if source.path.name in SIZES else attrs.get("size")
     out = {
@@ -83,6 +84,17 @@ def rows_of(sample: Sample) -> list[tuple[str, ...]]:
 
 
 COLUMNS = ("channel", "units", "least", "greatest", "mean", "std", "missing", "slope", "spectrum")
+
+
+CERTIFIED = {
+    "half_dt_time": "half dt",
+    "double_n_time": "double N",
+    "half_courant_time": "half the Courant number",
+    "half_edges_time": "half the edges",
+    "checked_time": "checked up to",
+    "case": "in case",
+}
+"""What stands behind t*, of equations and of cases."""
 
 
 def told(sample: Sample, split: str) -> str:
@@ -148,6 +160,6 @@ def _several(texts: Iterable[str]) -> str:
 
 
 def _time(attrs: dict[str, Any], key: str) -> str:
-    text, why = f"{attrs[key]:.4g}", {"half_dt_time": "half dt", "double_n_time": "double N", "checked_time": "checked up to"}
-    details = [f"{label} {attrs[k]:.4g}" for k, label in why.items() if k in attrs]
+    text = f"{attrs[key]:.4g}"
+    details = [f"{label} {attrs[k]:.4g}" for k, label in CERTIFIED.items() if k in attrs]
     return f"{text} ({', '.join(details)})" if key == "scored_time" and details else text

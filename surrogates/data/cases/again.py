@@ -28,6 +28,7 @@ from surrogates.data.cases.dictionary import number
 from surrogates.data.cases.forces import Wall, coefficients
 from surrogates.data.cases.scattered import Array, Scattered
 from surrogates.data.foam import Case
+from surrogates.data.truth import Tick
 from surrogates.domains import Mesh
 from surrogates.interchange import TIME, domain_of, from_xarray, trajectories_of
 
@@ -51,9 +52,17 @@ class Again:
 
 
 def again(
-    recipe: CaseRecipe, part: xr.Dataset, folder: Path, leads: int, *, first: int = 0, edges: float = 1.0, courant: float = 1.0
+    recipe: CaseRecipe,
+    part: xr.Dataset,
+    folder: Path,
+    leads: int,
+    *,
+    first: int = 0,
+    edges: float = 1.0,
+    courant: float = 1.0,
+    tick: Tick = lambda _: None,
 ) -> Again:
-    """`leads` frames after the frame `first` of a stored case, solved in `folder`, which is made.
+    """`leads` frames after the frame `first` of a stored case, solved in `folder`, which is made; `tick` hears of the time that has passed.
 
     Raises ValueError where the recipe is of another family or a program fails.
     """
@@ -68,7 +77,7 @@ def again(
     channel.build(folder, values, meshing, frames, replace(recipe.solver, courant=courant * recipe.solver.courant))
     centres = Case(folder).mesh.centres[:, :2]
     begin(folder, stored_at(part, first, values, recipe.meshing, centres))
-    log = history.read_log(solve(folder, channel.programs[-1], threading.Event(), lambda _: None, frames.end))
+    log = history.read_log(solve(folder, channel.programs[-1], threading.Event(), tick, frames.end))
     case = Case(folder)
     nodes, cloud = _mesh(part).points.numpy().astype(np.float64), cells_of(case, values, meshing)
     moments = [min(case.times, key=lambda t: abs(t - n * frames.step)) for n in range(1, leads + 1)]

@@ -49,7 +49,7 @@ def make(recipe: CaseRecipe, folder: Path, *, workers: int = 1, quiet: bool = Fa
             _solve_all(recipe, folder, todo, workers, quiet)
         if recipe.certificate is not None and not read_certificate(folder):
             programs.need(recipe.made.programs)
-            certify(recipe, folder, recipe.certificate)
+            certify(recipe, folder, recipe.certificate, quiet=quiet)
         scratch = folder / "scratch"
         if scratch.is_dir() and not any(scratch.iterdir()):
             scratch.rmdir()
