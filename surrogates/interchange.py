@@ -28,7 +28,8 @@ from xarray.coding.times import encode_cf_datetime, infer_calendar_name
 
 from surrogates.contracts import Conditions
 from surrogates.domains import Box, Masked, Mesh, layout
-from surrogates.domains.layout import AnyDomain
+from surrogates.domains.layout import AnyDomain, Described
+from surrogates.domains.mesh_later import LATER, LaterMesh
 from surrogates.fields import Field, Fields
 
 TRAJECTORY, MEMBER, TIME, LEVEL, LEAD = "trajectory", "member", "time", "level", "lead_time"
@@ -85,15 +86,15 @@ def to_xarray(
     return xr.Dataset(data, coords, {**known, **describe_attrs(fields, domain), **(attrs or {})})
 
 
-def variables(f: Field, domain: AnyDomain) -> Iterator[tuple[str, dict[str, Any]]]:
+def variables(f: Field, domain: Described) -> Iterator[tuple[str, dict[str, Any]]]:
     """The variables of a field, with their attributes."""
-    of_mesh = {"mesh": layout.MESH, "location": layout.NODE} if isinstance(domain, Mesh) else {}
+    of_mesh = {"mesh": layout.MESH, "location": layout.NODE} if isinstance(domain, Mesh | LaterMesh) else {}
     for name in f.variables:
         yield name, {"units": f.units, "long_name": f.long_name or name.replace("_", " "), "field": f.name, **of_mesh}
 
 
 def coordinates(
-    domain: AnyDomain,
+    domain: Described,
     time: Sequence[float],
     trajectories: Sequence[int],
     members: Sequence[int] | None = None,
@@ -130,9 +131,9 @@ def check_names(parameters: Iterable[str], taken: Iterable[str]) -> None:
         raise ValueError(f"parameter {both[0]!r} is called like a coordinate or field of the data; call it {both[0]}_value, say")
 
 
-def describe_attrs(fields: Fields, domain: AnyDomain) -> dict[str, str]:
+def describe_attrs(fields: Fields, domain: Described) -> dict[str, str]:
     """The attributes from which fields and domain are read again."""
-    conventions = "CF-1.11 UGRID-1.0" if isinstance(domain, Mesh) else "CF-1.11"
+    conventions = "CF-1.11 UGRID-1.0" if isinstance(domain, Mesh | LaterMesh) else "CF-1.11"
     return {"Conventions": conventions, "fields": json.dumps(fields.to_json()), "domain": json.dumps(layout.entry(domain))}
 
 
@@ -186,7 +187,16 @@ def domain_of(dataset: xr.Dataset) -> AnyDomain:
         raise ValueError("the Dataset has no attribute 'domain'; set attrs['domain'] = json.dumps(Box.periodic(shape, lengths).to_json())")
     stored = json.loads(dataset.attrs["domain"])
     names = {n for n in dataset.coords if n in layout.SPACE or str(n).startswith(f"{layout.MESH}_")}
+    names = {LATER} if LATER in names else names
     return layout.read(stored, {str(k): v for k, v in dataset.sizes.items()}, {str(n): dataset[n].values for n in names})
+
+
+def settled(dataset: xr.Dataset) -> xr.Dataset:
+    """The Dataset with its mesh read, where that was put off (`mesh_later`), so that it can be written with xarray."""
+    if LATER not in dataset.coords:
+        return dataset
+    coords = layout.coords(domain_of(dataset))
+    return dataset.drop_vars([LATER, *(n for n in coords if n in dataset.coords)]).assign_coords(coords)
 
 
 def box_of(dataset: xr.Dataset) -> Box:

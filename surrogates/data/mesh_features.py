@@ -3,16 +3,22 @@
     boundary_<name>     1 on the boundary, 0 elsewhere
     wall_distance       to the nearest point of the boundaries that are walls, in the mesh's units
 
-They are static fields, so that any network gets them as channels (`known`), not only those that read markers. The distance is that to the
-facets of the boundary: the smallest over the facets around the nearest boundary nodes, which is exact where no facet is longer than the way
-to its ends' neighbours, as in meshes made for flows. A mesh without cells, or a curved one, has the distance to the nearest boundary node.
-A node that two boundaries share belongs to one of them: a wall ends at its own last node.
+They are static fields, so that any network gets them as channels (`known`), not only those that read markers. Which there are depends
+on what is opened together; `as_trained` makes of any Dataset those that a surrogate was trained with, in their order.
+
+The distance is that to the facets of the boundary: the smallest over the facets around the nearest boundary nodes, which is exact where
+no facet is longer than the way to its ends' neighbours, as in meshes made for flows. A mesh without cells, or a curved one, has the distance to the nearest boundary node.
+A node that two boundaries share belongs to one of them: a wall ends at its own last node. On a mesh without walls among others that have
+some, every node is as far as the diagonal of the mesh's bounding box is long.
 """
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,6 +29,8 @@ from torch.linalg import vector_norm
 
 from surrogates.domains import Mesh
 from surrogates.domains.layout import NODE
+from surrogates.domains.mesh_later import LATER
+from surrogates.errors import nearest
 from surrogates.fields import Field, Fields
 from surrogates.interchange import STATIC, declare, declared, domain_of
 
@@ -30,7 +38,7 @@ NEAREST = 8
 """Boundary nodes whose facets are looked at."""
 WALLS = re.compile(r"wall|cylinder|obstacle|airfoil|aerofoil|body|no_?slip", re.IGNORECASE)
 """Names that mean a wall where nobody says which boundaries are."""
-DISTANCE = "wall_distance"
+BOUNDARY, DISTANCE = "boundary_", "wall_distance"
 
 
 def with_features(
@@ -42,24 +50,93 @@ def with_features(
     given. `walls`: those that the distance is to; the ones that are called so unless given, and no distance where there are none. `mesh`:
     that of the Dataset, where it is at hand. Raises ValueError for a domain that is no Mesh.
     """
-    mesh = mesh or mesh_of(dataset)
-    shown = tuple(mesh.names) if names is None else tuple(names)
+    read = _reading(dataset, mesh)
+    shown = tuple(names_of(dataset)) if names is None else tuple(names)
     solid = tuple(n for n in shown if WALLS.search(n)) if walls is None else tuple(walls)
-    fields = [Field(f"boundary_{_identifier(n)}", long_name=f"on the boundary {n}") for n in shown]
-    arrays = {f.name: _later(lambda n=n: on_boundary(mesh, n), mesh) for f, n in zip(fields, shown, strict=True)}
+    columns = {_boundary(n): _later(partial(_on, read, n), dataset) for n in shown}
     if solid:
-        fields.append(Field(DISTANCE, mesh.units, long_name="distance to the nearest wall"))
-        arrays[DISTANCE] = _later(lambda: wall_distance(mesh, solid), mesh)
-    units = {f.name: f.units for f in fields}
-    made = dataset.assign({n: (NODE, a, {"units": units[n], "field": n}) for n, a in arrays.items()})
-    return declare(made, static=Fields((*(declared(dataset, STATIC) or ()), *fields)))
+        about = Field(DISTANCE, _entry(dataset)["units"], long_name="distance to the nearest wall")
+        columns[about] = _later(lambda: wall_distance_or_extent(read(), solid), dataset)
+    return _with(dataset, columns, (*(declared(dataset, STATIC) or ()), *columns))
 
 
 def with_shared_features(splits: Mapping[str, Sequence[xr.Dataset]], walls: Sequence[str] | None = None) -> dict[str, list[xr.Dataset]]:
     """The parts of all splits with the same static fields: of every boundary that any of their meshes names."""
-    meshes = {split: [mesh_of(p) for p in parts] for split, parts in splits.items()}
-    names = tuple(dict.fromkeys(n for found in meshes.values() for m in found for n in m.names))
-    return {s: [with_features(p, names, walls, mesh=m) for p, m in zip(parts, meshes[s], strict=True)] for s, parts in splits.items()}
+    names = tuple(dict.fromkeys(n for parts in splits.values() for p in parts for n in names_of(p)))
+    return {s: [with_features(p, names, walls) for p in parts] for s, parts in splits.items()}
+
+
+def as_trained(dataset: xr.Dataset, static: Fields | None, place: str = "") -> xr.Dataset:
+    """The Dataset with the static fields that a surrogate takes, in its order, whatever else was opened beside it.
+
+    A boundary that this mesh lacks is nowhere, and one without walls is far from them. What is no Mesh, and a surrogate that knows no
+    boundaries, are left as they are. Raises ValueError, with `place` (the data set's name unless given), for a boundary of the mesh
+    that the surrogate does not know, and for another static field that the Dataset lacks.
+    """
+    known = {f.name: f for f in static or () if f.name == DISTANCE or f.name.startswith(BOUNDARY)}
+    if static is None or not known or NODE not in dataset.dims:
+        return dataset
+    where = place or str(dataset.attrs.get("dataset", "the Dataset"))
+    marked = tuple(f.name.removeprefix(BOUNDARY) for f in known.values() if f.name != DISTANCE)
+    for name in names_of(dataset):
+        if marked and _identifier(name) not in marked:
+            raise ValueError(
+                f"{where}: its mesh has a boundary {name!r}, which this surrogate was not trained with; it knows {', '.join(marked)}"
+                f"{nearest(name, marked)}. Rename or merge it, or train on data that have it"
+            )
+    missing = [f.name for f in static if f.name not in known and any(v not in dataset for v in f.variables)]
+    if missing:
+        raise ValueError(
+            f"{where} lacks the static fields {missing} that this surrogate takes; it has {sorted(map(str, dataset.data_vars))}"
+        )
+    read, columns = _reading(dataset, None), {}
+    for f in known.values():
+        if f.name not in dataset:
+            columns[f] = _later(partial(_column, read, f.name), dataset)
+    return _with(dataset, columns, tuple(static))
+
+
+def names_of(dataset: xr.Dataset) -> list[str]:
+    """Of the boundaries of the Mesh, of which nothing is read. Raises ValueError for a domain that is no Mesh."""
+    return [str(n) for n in _entry(dataset)["names"]]
+
+
+def _on(read: Callable[[], Mesh], name: str) -> Float[Tensor, " node"]:
+    return on_boundary(read(), name)
+
+
+def _column(read: Callable[[], Mesh], name: str) -> Float[Tensor, " node"]:
+    """A feature by its name."""
+    mesh = read()
+    if name == DISTANCE:
+        return wall_distance_or_extent(mesh, [n for n in mesh.names if WALLS.search(n)])
+    found = [n for n in mesh.names if f"{BOUNDARY}{_identifier(n)}" == name]
+    return on_boundary(mesh, found[0] if found else "")
+
+
+def _with(dataset: xr.Dataset, columns: Mapping[Field, Any], static: Sequence[Field]) -> xr.Dataset:
+    made = dataset.assign({f.name: (NODE, a, {"units": f.units, "field": f.name}) for f, a in columns.items()})
+    return declare(made, static=Fields(tuple(static)))
+
+
+def _boundary(name: str) -> Field:
+    return Field(f"{BOUNDARY}{_identifier(name)}", long_name=f"on the boundary {name}")
+
+
+def _reading(dataset: xr.Dataset, mesh: Mesh | None) -> Callable[[], Mesh]:
+    """The Mesh, made once and checked; one that is read later is asked for each time, since its reader keeps what it can."""
+    if LATER in dataset.coords:
+        return lambda: mesh_of(dataset)
+    made = mesh or mesh_of(dataset)
+    return lambda: made
+
+
+def _entry(dataset: xr.Dataset) -> dict[str, Any]:
+    """What the attribute `domain` says of a Mesh."""
+    known: dict[str, Any] = json.loads(str(dataset.attrs.get("domain", "{}")))
+    if known.get("type") != "mesh":
+        mesh_of(dataset)  # which says what is wrong
+    return known
 
 
 def mesh_of(dataset: xr.Dataset) -> Mesh:
@@ -94,6 +171,14 @@ def wall_distance(mesh: Mesh, walls: Sequence[str]) -> Float[Tensor, " node"]:
     if len(facets) and not any(periods):
         distance = torch.minimum(distance, _to_facets(mesh.points, facets, torch.from_numpy(nodes[np.asarray(near).reshape(len(x), -1)])))
     return torch.where(on, 0.0, distance).to(torch.float32)
+
+
+def wall_distance_or_extent(mesh: Mesh, walls: Sequence[str]) -> Float[Tensor, " node"]:
+    """`wall_distance`, and where the mesh has none of the walls the diagonal of its bounding box, from all nodes alike."""
+    if any(bool(on_boundary(mesh, n).any()) for n in walls):
+        return wall_distance(mesh, walls)
+    extent: Tensor = vector_norm(mesh.points.amax(0) - mesh.points.amin(0))
+    return extent.to(torch.float32).expand(mesh.shape).clone()
 
 
 def wall_facets(mesh: Mesh, on: Bool[Tensor, " node"]) -> Int[Tensor, "facet D"]:
@@ -153,12 +238,12 @@ def _wrapped(x: np.ndarray, periods: Sequence[float]) -> np.ndarray:
     return np.where(np.isinf(period), x, np.mod(x, np.where(np.isinf(period), 1.0, period)))
 
 
-def _later(make: object, mesh: Mesh) -> object:
+def _later(make: Callable[[], Tensor], dataset: xr.Dataset) -> Any:
     import dask
     import dask.array as da
 
-    delayed = dask.delayed(lambda: make().numpy())()  # type: ignore[operator, attr-defined]
-    return da.from_delayed(delayed, mesh.shape, np.float32)  # type: ignore[no-untyped-call]
+    delayed = dask.delayed(lambda: make().numpy())()  # type: ignore[attr-defined]
+    return da.from_delayed(delayed, (dataset.sizes[NODE],), np.float32)  # type: ignore[no-untyped-call]
 
 
 def _identifier(name: str) -> str:

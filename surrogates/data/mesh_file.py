@@ -25,6 +25,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,11 +35,23 @@ import numpy.typing as npt
 import xarray as xr
 
 from surrogates.data.hdf5 import FINAL_BYTES, PART, ROOM_FOR_THE_REST, check_room, names, reserve, reserved, sync
-from surrogates.data.mesh_piece import MOVING, Piece, key_of, numbered, shape_of
+from surrogates.data.mesh_piece import MOVING, Piece, key_of, numbering, shape_of
 from surrogates.domains import Mesh
-from surrogates.domains.layout import NODE
+from surrogates.domains.box import AXES
+from surrogates.domains.layout import MESH, NODE
 from surrogates.fields import Fields
-from surrogates.interchange import FORCINGS, STATIC, TIME, check_names, coordinates, declared, fields_of
+from surrogates.interchange import (
+    FORCINGS,
+    LEAD,
+    STATIC,
+    TIME,
+    TRAJECTORY,
+    check_names,
+    declared,
+    fields_of,
+    parameters_of,
+    trajectories_of,
+)
 
 NAME, FORMAT = "surrogates.mesh", 1
 FIELDS = "fields"
@@ -67,28 +80,30 @@ def create(
         _alike([p for p in pieces if isinstance(p, xr.Dataset)], fields)
     if fields is None:
         raise ValueError("pieces do not say which fields they have; give fields=")
-    known = numbered([p if isinstance(p, Piece) else Piece.of(p) for p in pieces])
+    ids = numbering([p.trajectories if isinstance(p, Piece) else trajectories_of(p) for p in pieces])
     variables = [v for some in (fields, static, forcings) for x in some or () for v in x.variables]
-    check_names({n for p in known for n in p.parameters}, (*coordinates(known[0].mesh, (), ()), NODE, *variables))
-    total = sum(len(p.trajectories) for p in known)
+    for p in pieces:
+        own = set(p.parameters if isinstance(p, Piece) else parameters_of(p))
+        check_names(own, (*AXES, TRAJECTORY, TIME, LEAD, MESH, NODE, *variables))
     path.parent.mkdir(parents=True, exist_ok=True)
     count = fields.count + (forcings.count if forcings else 0)
-    check_room(path, sum(4 * len(p.trajectories) * len(p.times) * p.mesh.shape[0] * count for p in known) + ROOM_FOR_THE_REST)
+    check_room(path, 4 * count * sum(_values(p) for p in pieces) + ROOM_FOR_THE_REST)
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with h5py.File(draft, "w", libver="earliest") as f:
-            f.attrs.update({"format_name": NAME, "format": FORMAT, "dataset_name": name, "n_trajectories": total})
+            f.attrs.update({"format_name": NAME, "format": FORMAT, "dataset_name": name, "n_trajectories": sum(map(len, ids))})
             f.attrs.update({"attrs": json.dumps(dict(attrs or {})), "fields": json.dumps(fields.to_json())})
             kinds = {STATIC: static, FORCINGS: forcings}
             f.attrs.update({kind: json.dumps(some.to_json()) for kind, some in kinds.items() if some})
-            keys = [key_of(p.mesh) for p in known]
-            meshes = dict(zip(keys, (p.mesh for p in known), strict=True))  # equal keys, equal meshes
-            for k, (key, mesh) in enumerate(meshes.items()):
-                _mesh(f.create_group(f"meshes/{k:04d}"), mesh, key)
-            number = {key: k for k, key in enumerate(meshes)}
-            for k, (piece, key) in enumerate(zip(known, keys, strict=True)):
+            number: dict[str, int] = {}  # equal keys, equal meshes
+            for k, (p, own_ids) in enumerate(zip(pieces, ids, strict=True)):
+                piece = replace(p if isinstance(p, Piece) else Piece.of(p), trajectories=own_ids)  # one of them in memory at a time
+                key = key_of(piece.mesh)
+                if key not in number:
+                    number[key] = len(number)
+                    _mesh(f.create_group(f"meshes/{number[key]:04d}"), piece.mesh, key)
                 _piece(f.create_group(f"parts/{k:04d}"), piece, number[key], fields, static, forcings)
-            f.create_dataset("complete", data=np.zeros(total, np.uint8))
+            f.create_dataset("complete", data=np.zeros(sum(map(len, ids)), np.uint8))
             f.create_dataset("final", data=np.zeros(FINAL_BYTES, np.uint8))
         reserve(draft)
         os.replace(draft, path)
@@ -234,6 +249,13 @@ def _place(part: h5py.Group) -> _Place:
     arrays = {(kind, n): a for kind in (FIELDS, FORCINGS) for n, a in part[kind].items()}
     rows, frames, nodes = next(iter(arrays.values())).shape[:3]
     return _Place({key: a.id.get_offset() for key, a in arrays.items()}, rows, frames, nodes)
+
+
+def _values(piece: Piece | xr.Dataset) -> int:
+    """Of one channel: trajectories x times x nodes, of which none is read."""
+    if isinstance(piece, Piece):
+        return len(piece.trajectories) * len(piece.times) * piece.mesh.shape[0]
+    return len(trajectories_of(piece)) * piece.sizes.get(TIME, 1) * piece.sizes[NODE]
 
 
 def _alike(parts: Sequence[xr.Dataset], fields: Fields) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -75,13 +75,13 @@ class Piece:
         return self.dt if self.dt is not None else float(self.times[1] - self.times[0]) if len(self.times) > 1 else 0.0
 
 
-def numbered(pieces: Sequence[Piece]) -> list[Piece]:
-    """The pieces, with ids of their trajectories that all differ: their own, or else counted from 0."""
-    ids = [i for p in pieces for i in p.trajectories]
-    if len(set(ids)) == len(ids):
-        return list(pieces)
-    ends = np.cumsum([len(p.trajectories) for p in pieces]).tolist()
-    return [replace(p, trajectories=range(end - len(p.trajectories), end)) for p, end in zip(pieces, ends, strict=True)]
+def numbering(ids: Sequence[Sequence[int]]) -> list[list[int]]:
+    """The ids of the trajectories of each piece, all of which differ: their own, or else counted from 0."""
+    every = [i for own in ids for i in own]
+    if len(set(every)) == len(every):
+        return [list(own) for own in ids]
+    ends = np.cumsum([len(own) for own in ids]).tolist()
+    return [list(range(end - len(own), end)) for own, end in zip(ids, ends, strict=True)]
 
 
 def key_of(mesh: Mesh) -> str:

@@ -32,6 +32,7 @@ from surrogates.data.mesh_piece import key_of
 from surrogates.data.order import Order
 from surrogates.data.parts import Source, parts_of
 from surrogates.data.series import Series
+from surrogates.data.steady import not_steady
 from surrogates.data.windows import Batch, Windows
 from surrogates.domains import Mesh
 from surrogates.interchange import FORCINGS, STATIC, declared, domain_of, static_of, trajectories_of
@@ -194,6 +195,7 @@ class SideBySide:
 def windows_of(source: Source, history: int = 1, bundle: int = 1, *, max_nodes: int | None = None, **settings: Any) -> Windows:
     """`MeshWindows` where the parts of a split lie on different meshes, else `Windows`, whose rows share one domain."""
     parts = parts_of(source, settings.get("split"), settings.get("size"))
+    not_steady(parts)
     on_meshes = len(parts) > 1 and '"mesh"' in str(parts[0].attrs.get("domain", ""))
     if on_meshes and len({key_of(m) for m in map(domain_of, parts) if isinstance(m, Mesh)}) > 1:
         return MeshWindows(source, history, bundle, max_nodes=max_nodes, **settings)

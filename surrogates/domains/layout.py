@@ -4,7 +4,8 @@
     Masked   as its grid; which cells are wet is in the JSON, one bit a cell
     Sphere, Patch   lat, lon in degrees_north, degrees_east (CF conventions 4.1, 4.2); either way up
     Mesh     dim node with coordinates x, y, z; edges, cells, measure, markers and member are variables `mesh_*`, since JSON of a large
-             mesh does not fit an attribute (HDF5 takes 64 KiB); `mesh` names them as UGRID does
+             mesh does not fit an attribute (HDF5 takes 64 KiB); `mesh` names them as UGRID does. One that is read when it is looked at
+             is the value of `mesh_later` instead (`mesh_later`)
 
 Sources: https://cfconventions.org/cf-conventions/cf-conventions.html, https://ugrid-conventions.github.io/ugrid-conventions.
 """
@@ -22,10 +23,13 @@ from numpy.typing import NDArray
 from surrogates.domains.box import AXES, Box
 from surrogates.domains.masked import Masked
 from surrogates.domains.mesh import Mesh
+from surrogates.domains.mesh_later import LATER, LaterMesh
 from surrogates.domains.patch import Patch
 from surrogates.domains.sphere import Sphere
 
 AnyDomain = Box | Masked | Mesh | Patch | Sphere
+Described = AnyDomain | LaterMesh
+"""What a Dataset can be made for: a domain, or the size of a mesh that is read later."""
 NODE, MESH = "node", "mesh"
 GLOBE = ("lat", "lon")
 SPACE = (*AXES, *GLOBE, NODE)
@@ -42,15 +46,17 @@ def same(one: AnyDomain, other: AnyDomain) -> bool:
     return one == other
 
 
-def axes(domain: AnyDomain) -> tuple[str, ...]:
+def axes(domain: Described) -> tuple[str, ...]:
     """The dims of a field on it."""
-    return (NODE,) if isinstance(domain, Mesh) else domain.axes
+    return (NODE,) if isinstance(domain, Mesh | LaterMesh) else domain.axes
 
 
-def coords(domain: AnyDomain) -> dict[str, tuple[Any, ...]]:
+def coords(domain: Described) -> dict[str, tuple[Any, ...]]:
     """(dims, values, attributes) of every coordinate."""
     if isinstance(domain, Mesh):
         return _of_mesh(domain)
+    if isinstance(domain, LaterMesh):
+        return _of_later(domain)
     values = [domain.coordinate(a).numpy() for a in range(domain.dim)]
     if domain.axes == GLOBE:
         lat = {"units": "degrees_north", "standard_name": "latitude", "axis": "Y"}
@@ -62,6 +68,26 @@ def coords(domain: AnyDomain) -> dict[str, tuple[Any, ...]]:
 def _of_mesh(m: Mesh) -> dict[str, tuple[Any, ...]]:
     parts = {part: getattr(m, part) for part in _PARTS if getattr(m, part) is not None}
     return mesh_coords(m.points.cpu().numpy(), {part: value.cpu().numpy() for part, value in parts.items()}, m.units)
+
+
+def _of_later(m: LaterMesh) -> dict[str, tuple[Any, ...]]:
+    """Lazy coordinates, and the Mesh itself as one without dims."""
+    import dask
+    import dask.array as da
+
+    def whole() -> NDArray[Any]:
+        out = np.empty((), object)
+        out[()] = m.read()
+        return out
+
+    def lazily(read: Any, shape: tuple[int, ...], dtype: Any) -> Any:
+        return da.from_delayed(dask.delayed(read)(), shape, dtype)  # type: ignore[attr-defined, no-untyped-call]
+
+    out: dict[str, tuple[Any, ...]] = {
+        AXES[a]: (NODE, lazily(lambda a=a: m.read().points[:, a].numpy(), m.shape, np.float64), {"units": m.units}) for a in range(m.dim)
+    }
+    topology = {"cf_role": "mesh_topology", "topology_dimension": m.dim, "node_coordinates": " ".join(AXES[: m.dim])}
+    return {**out, MESH: ((), np.int32(0), topology), LATER: ((), lazily(whole, (), object), {})}
 
 
 def mesh_coords(points: NDArray[Any], parts: Mapping[str, NDArray[Any]], units: str) -> dict[str, tuple[Any, ...]]:
@@ -78,7 +104,7 @@ def mesh_coords(points: NDArray[Any], parts: Mapping[str, NDArray[Any]], units: 
     return out
 
 
-def entry(domain: AnyDomain) -> dict[str, Any]:
+def entry(domain: Described) -> dict[str, Any]:
     """What JSON holds beside the coordinates: of a mesh only what is no array."""
     if not isinstance(domain, Mesh):
         return domain.to_json()
@@ -129,6 +155,9 @@ def _read_mesh(stored: Mapping[str, Any], sizes: Mapping[str, int], held: Mappin
             f"the Dataset has {sizes.get(NODE, 'no')} nodes but its attribute 'domain' says {stored.get('nodes')}; "
             "was it cropped or thinned?"
         )
+    if LATER in held:
+        later: Mesh = held[LATER].item()
+        return later
     names = [AXES[a] for a in range(len(stored["periods"]))]
     needed = [*names, *(f"{MESH}_{part}" for part in _PARTS if part != "cells")]
     missing = [n for n in needed if n not in held]

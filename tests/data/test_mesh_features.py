@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
+import xarray as xr
 from mesh_examples import square
 
 from surrogates.constraints.facets import boundary_facets
-from surrogates.data.mesh_features import wall_distance, with_features
+from surrogates.data.mesh_features import as_trained, wall_distance, with_features, with_shared_features
 from surrogates.domains import Box, Mesh
 from surrogates.fields import Field, Fields
 from surrogates.interchange import declared, static_of, to_xarray
@@ -71,3 +74,46 @@ def test_bad_input_is_refused() -> None:
     box = to_xarray(torch.zeros(1, 1, 1, 4), Fields.of(Field("u")), Box.periodic((4,), (1.0,)), time=[0.0], trajectories=[0])
     with pytest.raises(ValueError, match="boundaries by name are those of a Mesh"):
         with_features(box)
+
+
+def one(mesh: Mesh, name: str = "runs/a") -> xr.Dataset:
+    u = torch.zeros(1, 1, 1, len(mesh.points))
+    return to_xarray(u, Fields.of(Field("u")), mesh, time=[0.0], trajectories=[0], attrs={"dataset": name})
+
+
+TUNNEL = ring(), replace(square(2), names=("walls", "inlet", "outlet"))
+
+
+def test_features_are_those_that_were_trained_with_whatever_is_opened() -> None:
+    """Opened together, alone, or in another order, and from a Dataset that declares none: the same channels with the same values."""
+    plain = [one(m) for m in TUNNEL]
+    trained = with_shared_features({"train": plain})["train"]
+    static = declared(trained[0], "static")
+    assert static.channels == ("boundary_cylinder", "boundary_far", "boundary_walls", "boundary_inlet", "boundary_outlet", "wall_distance")
+    for n in (0, 1):
+        alone = with_shared_features({"test": [plain[n]]})["test"][0]
+        turned = with_shared_features({"test": [plain[1], plain[0]]})["test"][1 - n]
+        assert declared(alone, "static") != static and declared(turned, "static") != static
+        for opened in (alone, turned, plain[n]):
+            found = as_trained(opened, static)
+            assert declared(found, "static") == static and torch.equal(static_of(found), static_of(trained[n]))
+    assert not static_of(as_trained(plain[1], static))[0, :2].any(), "a boundary that the mesh lacks is nowhere"
+
+
+def test_a_boundary_that_was_not_trained_with_is_named() -> None:
+    static = declared(with_features(one(ring())), "static")
+    with pytest.raises(ValueError, match=r"runs/b: its mesh has a boundary 'walls', which .* not trained with; it knows cylinder, far"):
+        as_trained(one(square(2), "runs/b"), static)
+    with pytest.raises(ValueError, match=r"test.h5: .*'walls'"):
+        as_trained(one(square(2)), static, "test.h5")
+    more = Fields((*static, Field("roughness", "m")))
+    with pytest.raises(ValueError, match=r"runs/a lacks the static fields \['roughness'\]"):
+        as_trained(one(ring()), more)
+    assert as_trained(one(square(2)), None).identical(one(square(2))), "who knows no boundaries takes any"
+
+
+def test_a_mesh_without_walls_is_as_far_from_them_as_it_is_wide() -> None:
+    open_field = replace(square(3), markers=torch.zeros(16, dtype=torch.long), names=())
+    parts = with_shared_features({"all": [one(ring()), one(open_field)]})["all"]
+    distance = static_of(parts[1])[0, -1]
+    torch.testing.assert_close(distance, torch.full((16,), 2.0**0.5))

@@ -13,8 +13,12 @@ fields: the inflow's velocity, the distance to the profile, and normals there (0
 and turbulent viscosity.
 `options: {task: full}` picks the split of a manifest ("full", "scarce", "reynolds", "aoa"); without it all simulations are one.
 
-The mesh lies in a plane and is cut into triangles; its boundaries are `aerofoil` (points that its file has) and `freestream`. Meshes are
-read when the data set is opened. Units are SI.
+The mesh lies in a plane and is cut into triangles; its boundaries are `aerofoil` (points that its file has) and `freestream`. Opening reads
+of every simulation its name and the head of its flow's file; mesh and fields are read together when one of them is looked at, and the last
+few simulations are kept. Units are SI.
+
+A steady flow has no windows. `options: {guess: inflow}` makes it a map, in two frames with dt = 1: the inflow without pressure and
+turbulence everywhere, and the solution.
 
 Sources: Bonnet et al., AirfRANS, 2022, https://arxiv.org/abs/2212.07564; https://github.com/Extrality/airfrans_lib (simulation.py).
 """
@@ -23,22 +27,27 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from surrogates.data.formats import checks, vtp
+from surrogates.data.formats import checks, vtp, vtu_head
 from surrogates.data.formats.given import Given
 from surrogates.data.formats.meshio_frames import Files, Frame
 from surrogates.data.formats.meshio_mesh import Layout
 from surrogates.data.formats.part import part
+from surrogates.data.lately import Lately
 from surrogates.data.mesh_features import with_features
+from surrogates.domains import Mesh
 from surrogates.domains.layout import NODE
+from surrogates.domains.mesh_later import LaterMesh
 from surrogates.fields import Field, Fields
-from surrogates.interchange import STATIC, declare, declared
+from surrogates.interchange import STATIC, declare, declared, settled
 
 MANIFEST = "manifest.json"
 INTERNAL, AEROFOIL, FREESTREAM = "_internal.vtu", "_aerofoil.vtp", "_freestream.vtp"
@@ -48,6 +57,13 @@ STATE = {"U": "velocity", "p": "pressure", "nut": "nut"}
 NAME = re.compile(r"^[A-Za-z0-9]+_[A-Za-z0-9]+_(-?[\d.]+)_(-?[\d.]+)((?:_-?[\d.]+){3,4})$")
 LARGEST = 1 << 24  # bytes of a manifest.json
 NEAR = 1e-6  # of the chord: points of two files are one
+GUESS, INFLOW = "guess", "inflow"
+VECTORS = ("U",)
+INPUTS = (
+    Field("inflow", "m s-1", ("x", "y")),
+    Field("distance", "m", long_name="distance to the profile"),
+    Field("normal", "1", ("x", "y"), long_name="normal of the profile"),
+)
 
 
 def recognises(path: Path) -> bool:
@@ -56,16 +72,22 @@ def recognises(path: Path) -> bool:
 
 
 def read(path: Path, given: Given) -> dict[str, list[xr.Dataset]]:
-    """A part a simulation. Raises ValueError for a name that says no flow, a simulation of the manifest that is missing, and files that
-    are not sound."""
+    """A part a simulation. Raises ValueError for a name that says no flow and a simulation of the manifest that is missing; when it is
+    looked at, for files that are not sound."""
     said = given.over(Given(units=UNITS))
-    task = given.options.get("task")
+    guess, task = given.options.get(GUESS), given.options.get("task")
+    if guess not in (None, INFLOW):
+        raise ValueError(f"{path}: options.{GUESS} is {guess!r} but must be {INFLOW}, or be left out")
+    lately: Lately[Path, _Read] = Lately(partial(_read, given=said), lambda r: r.bytes)
     if task is None:
         names = sorted(p.name for p in path.iterdir() if p.is_dir() and _is_simulation(p)) or [path.name]
         home = path if not _is_simulation(path) else path.parent
-        return {"all": [_simulation(home / name, n, said) for n, name in enumerate(names)]}
-    splits = _splits(path, str(task))
-    return {s: [_simulation(checks.inside(path, name), n, said) for n, name in enumerate(names)] for s, names in splits.items()}
+        found = {"all": [home / name for name in names]}
+    else:
+        found = {s: [checks.inside(path, name) for name in names] for s, names in _splits(path, str(task)).items()}
+    out = {s: [_simulation(folder, n, said, lately) for n, folder in enumerate(folders)] for s, folders in found.items()}
+    alone = sum(map(len, out.values())) == 1
+    return {s: [settled(p) for p in parts] for s, parts in out.items()} if alone else out
 
 
 def _is_simulation(folder: Path) -> bool:
@@ -105,12 +127,61 @@ def flow_of(name: str, place: str) -> dict[str, float]:
     return {"speed": float(found.group(1)), "angle": float(found.group(2)), **series, **zero, **dict(zip(labels, digits, strict=True))}
 
 
-def _simulation(folder: Path, number: int, given: Given) -> xr.Dataset:
+class _Read(NamedTuple):
+    """What one simulation holds: its mesh, and columns (node,) by variable, state and inputs."""
+
+    mesh: Mesh
+    columns: dict[str, NDArray[np.float32]]
+
+    @property
+    def bytes(self) -> int:
+        mesh = (self.mesh.points, self.mesh.edges, self.mesh.measure, self.mesh.markers, self.mesh.member, self.mesh.cells)
+        return sum(x.nbytes for x in mesh if x is not None) + sum(u.nbytes for u in self.columns.values())
+
+
+def _simulation(folder: Path, number: int, given: Given, lately: Lately[Path, _Read]) -> xr.Dataset:
+    """A part of which nothing but the size is read."""
     parameters = flow_of(folder.name, str(folder))
     files = {end: folder / f"{folder.name}{end}" for end in (INTERNAL, AEROFOIL, FREESTREAM)}
     for end in (INTERNAL, AEROFOIL):
         if not files[end].is_file():
             raise ValueError(f"{files[end]}: no such file; the simulation is not whole")
+    names = ("aerofoil", *(("freestream",) if files[FREESTREAM].is_file() else ()))
+    nodes, place = vtu_head.points(files[INTERNAL]), str(files[INTERNAL])
+    mesh = LaterMesh(nodes, 2, names, given.unit("length", folder), lambda: lately(folder).mesh, place)
+
+    def column(name: str) -> Any:
+        return _lazily(lambda: lately(folder).columns[name], nodes)
+
+    made = _dataset(mesh, column, folder, number, parameters, given)
+    marked = with_features(made, ("aerofoil", "freestream"), ())
+    new = {v: (NODE, column(v), {"units": f.units, "field": f.name}) for f in INPUTS for v in f.variables}
+    return declare(marked.assign(new), static=Fields((*(declared(marked, STATIC) or ()), *INPUTS)))
+
+
+def _dataset(
+    mesh: LaterMesh, column: Callable[[str], Any], folder: Path, number: int, parameters: dict[str, float], given: Given
+) -> xr.Dataset:
+    """The state: the solution, and before it the guess if that is wanted."""
+    import dask.array as da
+
+    mapped, first = given.options.get(GUESS) == INFLOW, dict(zip(("velocity_x", "velocity_y"), _inflow(parameters), strict=True))
+    arrays, of = {}, {}
+    for name, label in STATE.items():
+        field = Field(label, given.unit(label, folder), ("x", "y") if name in VECTORS else ())
+        for variable in field.variables:
+            guess = da.full(mesh.shape, first.get(variable, 0.0), dtype=np.float32)  # type: ignore[no-untyped-call]
+            frames = [guess, column(variable)] if mapped else [column(variable)]
+            arrays[variable], of[variable] = da.stack(frames)[None], field  # type: ignore[no-untyped-call]
+    vectors = Given(fields={"velocity": ("velocity_x", "velocity_y")})
+    told, start = {name: [value] for name, value in parameters.items()}, given.time or 0.0
+    times = [start, start + 1.0] if mapped else [start]
+    return part(arrays, of, mesh, given=given.over(vectors), times=times, name="airfrans", parameters=told, first=number)
+
+
+def _read(folder: Path, given: Given) -> _Read:
+    """Raises ValueError for files that are not sound, and points of the profile that the flow's mesh has not."""
+    files = {end: folder / f"{folder.name}{end}" for end in (INTERNAL, AEROFOIL, FREESTREAM)}
     frame, place = Files((files[INTERNAL],), None).frame(0), str(files[INTERNAL])
     missing = [n for n in (*STATE, "implicit_distance") if n not in frame.point_data]
     if missing:
@@ -120,47 +191,43 @@ def _simulation(folder: Path, number: int, given: Given) -> xr.Dataset:
     if files[FREESTREAM].is_file():
         sets["freestream"] = _at(vtp.read(files[FREESTREAM]).points, frame.points, files[FREESTREAM])
     layout = Layout.of(frame._replace(point_sets={n: np.unique(i) for n, i in sets.items()}, sets={}), place, given, centres=False)
+    lost = len(frame.points) - layout.mesh.shape[0]
+    if lost:
+        raise ValueError(
+            f"{place}: {lost} of its {len(frame.points)} points belong to no cell; remove them (ParaView's filter Clean to Grid)"
+        )
     values = layout.values(frame, place, averaged=False)
-    made = _dataset(layout, values, folder, number, parameters, given)
-    return _inputs(made, frame, layout, profile, sets["aerofoil"], parameters)
-
-
-def _dataset(
-    layout: Layout, values: dict[str, NDArray[Any]], folder: Path, number: int, parameters: dict[str, float], given: Given
-) -> xr.Dataset:
-    """The state, float32, read now: it lies in the same file as the mesh."""
-    arrays, of = {}, {}
+    columns: dict[str, NDArray[np.float32]] = {}
     for name, label in STATE.items():
         u = values[name].reshape(layout.mesh.shape[0], -1).astype(np.float32)
-        field = Field(label, given.unit(label, folder), ("x", "y") if name == "U" else ())
-        for c, variable in enumerate(field.variables):
-            arrays[variable], of[variable] = u[None, None, :, c], field
-    vectors = Given(fields={"velocity": ("velocity_x", "velocity_y")})
-    columns = {name: [value] for name, value in parameters.items()}
-    return part(
-        arrays, of, layout.mesh, given=given.over(vectors), times=[given.time or 0.0], name="airfrans", parameters=columns, first=number
-    )
+        field = Field(label, components=("x", "y") if name in VECTORS else ())
+        if u.shape[1] != len(field.variables):
+            raise ValueError(f"{place}: {name!r} has {u.shape[1]} components in the plane, and {len(field.variables)} are needed")
+        columns |= {v: np.ascontiguousarray(u[:, c]) for c, v in enumerate(field.variables)}
+    return _Read(layout.mesh, columns | _inputs(frame, profile, sets["aerofoil"], flow_of(folder.name, str(folder))))
 
 
-def _inputs(
-    made: xr.Dataset, frame: Frame, layout: Layout, profile: vtp.PolyData, where: NDArray[np.int64], parameters: dict[str, float]
-) -> xr.Dataset:
-    """The static fields: inflow, distance, normals, boundaries."""
-    nodes, angle = layout.mesh.shape[0], np.deg2rad(parameters["angle"])
+def _inputs(frame: Frame, profile: vtp.PolyData, where: NDArray[np.int64], parameters: dict[str, float]) -> dict[str, NDArray[np.float32]]:
+    """The static fields: inflow, distance, normals."""
     normals = np.zeros((len(frame.points), 2), np.float32)
     if "Normals" in profile.point_data:
         normals[where] = np.asarray(profile.point_data["Normals"], np.float32)[:, :2]
-    normals = normals[layout.kept]
-    distance = -np.asarray(frame.point_data["implicit_distance"], np.float32)[layout.kept]  # negative outside of the profile in the files
-    inflow = np.float32(parameters["speed"]) * np.array([np.cos(angle), np.sin(angle)], np.float32)
-    columns = {
-        Field("inflow", "m s-1", ("x", "y")): [np.full(nodes, v, np.float32) for v in inflow],
-        Field("distance", "m", long_name="distance to the profile"): [distance],
-        Field("normal", "1", ("x", "y"), long_name="normal of the profile"): list(normals.T.copy()),
-    }
-    new = {v: (NODE, u, {"units": f.units, "field": f.name}) for f, us in columns.items() for v, u in zip(f.variables, us, strict=True)}
-    marked = with_features(made, ("aerofoil", "freestream"), (), mesh=layout.mesh)
-    return declare(marked.assign(new), static=Fields((*(declared(marked, STATIC) or ()), *columns)))
+    distance = -np.asarray(frame.point_data["implicit_distance"], np.float32)  # negative outside of the profile in the files
+    inflow = [np.full(len(frame.points), v, np.float32) for v in _inflow(parameters)]
+    return dict(zip([v for f in INPUTS for v in f.variables], [*inflow, distance, *normals.T.copy()], strict=True))
+
+
+def _inflow(parameters: dict[str, float]) -> NDArray[np.float32]:
+    angle = np.deg2rad(parameters["angle"])
+    found: NDArray[np.float32] = np.float32(parameters["speed"]) * np.array([np.cos(angle), np.sin(angle)], np.float32)
+    return found
+
+
+def _lazily(read: Callable[[], NDArray[np.float32]], nodes: int) -> Any:
+    import dask
+    import dask.array as da
+
+    return da.from_delayed(dask.delayed(read)(), (nodes,), np.float32)  # type: ignore[attr-defined, no-untyped-call]
 
 
 def _at(points: NDArray[Any], among: NDArray[Any], path: Path) -> NDArray[np.int64]:

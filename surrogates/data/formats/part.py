@@ -20,7 +20,7 @@ from surrogates.data.formats.cf_time import runs
 from surrogates.data.formats.given import Given
 from surrogates.data.starts import goes_on
 from surrogates.domains import layout
-from surrogates.domains.layout import AnyDomain
+from surrogates.domains.layout import Described
 from surrogates.fields import Field, Fields
 from surrogates.interchange import GAPS, TIME, TRAJECTORY, coordinates, declare, describe_attrs, domain_of, variables
 
@@ -58,7 +58,7 @@ def fields_of(
 def part(
     arrays: Mapping[str, Lazy],
     of: Mapping[str, Field],
-    domain: AnyDomain,
+    domain: Described,
     *,
     given: Given,
     times: Sequence[float] | NDArray[np.float64],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import weakref
 import zlib
 from pathlib import Path
 
@@ -11,8 +12,14 @@ import numpy as np
 import pytest
 import torch
 
+from surrogates.data.conversion import convert
+from surrogates.data.cuts import Split
 from surrogates.data.formats import Given, open_parts, vtp
 from surrogates.data.formats import airfrans as reader
+from surrogates.data.formats.meshio_frames import Files
+from surrogates.data.mesh_windows import MeshWindows, windows_of
+from surrogates.domains import Mesh
+from surrogates.domains.layout import same
 from surrogates.interchange import declared, domain_of, fields_of, from_xarray, parameters_of, static_of
 
 meshio = pytest.importorskip("meshio")
@@ -158,3 +165,80 @@ def test_what_is_wrong_is_named(tmp_path: Path) -> None:
     write_vtp(folder / f"{NAMES[0]}_aerofoil.vtp", points + np.float32(0.1), lines, {"Normals": normals}, "ascii")
     with pytest.raises(ValueError, match=r"point 0 is no point of the flow's mesh|point \d is no point"):
         open_parts(tmp_path, format="airfrans")
+
+
+def read_counter(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The files whose arrays were read, as often as they were."""
+    read: list[str] = []
+    whole = Files.frame
+    monkeypatch.setattr(Files, "frame", lambda self, t: (read.append(self.where(t)), whole(self, t))[1])
+    return read
+
+
+def several(root: Path, count: int) -> list[str]:
+    names = [f"airFoil2D_SST_{30 + n}.5_5.932_3.551_3.1_1.0_18.252" for n in range(count)]
+    for name in names:
+        simulation(root / name, "raw")
+    return names
+
+
+def test_opening_reads_no_arrays_and_looking_reads_a_simulation_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names, read = several(tmp_path, 5), read_counter(monkeypatch)
+    parts = open_parts(tmp_path)["all"]
+    assert not read and [p.sizes["node"] for p in parts] == [16] * 5
+    u, mesh = from_xarray(parts[2]), domain_of(parts[2])
+    torch.testing.assert_close(u[0, 0, 0], mesh.points[:, 0].float())
+    torch.testing.assert_close(static_of(parts[2])[0, :2], torch.stack([mesh.boundary(n) for n in mesh.names]).float())
+    np.testing.assert_array_equal(parts[2].x.values, mesh.points[:, 0])
+    assert read == [str(tmp_path / names[2] / f"{names[2]}_internal.vtu")]
+
+
+def test_conversion_holds_a_few_simulations_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names, read = several(tmp_path / "in", 4), read_counter(monkeypatch)
+    monkeypatch.setattr("surrogates.data.lately.MOST", 1)
+    alive: list[weakref.ref[Mesh]] = []
+    most, whole = 0, reader._read
+
+    def counted(folder: Path, given: Given) -> reader._Read:
+        nonlocal most
+        out = whole(folder, given)
+        alive.append(weakref.ref(out.mesh))
+        most = max(most, sum(m() is not None for m in alive))
+        return out
+
+    monkeypatch.setattr(reader, "_read", counted)
+    folder = convert(tmp_path / "in", tmp_path / "out", split=Split(train=1.0), quiet=True)
+    assert most <= 3 and all(read.count(str(tmp_path / "in" / n / f"{n}_internal.vtu")) <= 2 for n in names)
+    for one, other in zip(open_parts(folder)["train"], open_parts(tmp_path / "in")["all"], strict=True):
+        assert torch.equal(from_xarray(one), from_xarray(other)) and torch.equal(static_of(one), static_of(other))
+        assert same(domain_of(one), domain_of(other))
+
+
+def test_points_of_no_cell_are_told_when_they_are_read(tmp_path: Path) -> None:
+    for name in NAMES:
+        simulation(tmp_path / name)
+    path = tmp_path / NAMES[0] / f"{NAMES[0]}_internal.vtu"
+    mesh = meshio.read(path)
+    data = {n: np.concatenate([u, u[:1]]) for n, u in mesh.point_data.items()}
+    meshio.write(path, meshio.Mesh(np.concatenate([mesh.points, [[9, 9, 0.5]]]), mesh.cells, data))
+    parts = open_parts(tmp_path)["all"]
+    with pytest.raises(ValueError, match=r"_internal.vtu: 1 of its 17 points belong to no cell"):
+        domain_of(parts[0])
+
+
+def test_a_steady_flow_has_no_windows_but_a_map_has(tmp_path: Path) -> None:
+    for name in NAMES:
+        simulation(tmp_path / name)
+    for make in (windows_of, MeshWindows):
+        with pytest.raises(ValueError, match=r"steady: .* one frame.*first guess.*options: \{guess: inflow\}"):
+            make(open_parts(tmp_path)["all"], split="train")
+    with pytest.raises(ValueError, match="options.guess is 'zero' but must be inflow"):
+        open_parts(tmp_path, given=Given(options={"guess": "zero"}))
+    plain, parts = (open_parts(tmp_path, given=given)["all"] for given in (None, Given(options={"guess": "inflow"})))
+    windows = MeshWindows(parts, split="train")
+    assert len(windows) == 2
+    batch = windows.batch([1])
+    assert batch.conditions.dt.tolist() == [1.0] and torch.equal(batch.future[0, 0], from_xarray(plain[1])[0, 0])
+    angle = np.deg2rad(-3.563)
+    expected = torch.tensor([58.831 * np.cos(angle), 58.831 * np.sin(angle), 0, 0], dtype=torch.float32)
+    torch.testing.assert_close(batch.past[0, 0], expected[:, None].expand(4, 16))
