@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -36,10 +37,7 @@ def info(name_or_path: str, size: str | None = None, html: str | None = None, fo
         table.add_row(key, escape(value))  # units stand in brackets, which rich would read as a style
     console.print(table)
     sample = sample_of([p.dataset for p in source.splits[source.described]])
-    numbers = Table(*COLUMNS, caption=told(sample, source.described), caption_justify="left")
-    for row in rows_of(sample):
-        numbers.add_row(*map(escape, row))
-    console.print(numbers)
+    console.print(_numbers(rows_of(sample), told(sample, source.described)))
     if html is not None:
         from surrogates.data.card import write_card
 
@@ -67,6 +65,17 @@ def check(
     names = [name.strip() for name in (conserved or "").split(",") if name.strip()]
     for split, piece, notes in audit(source, names):
         console.print(f"{split}: {piece.label} is sound{''.join(f', {n}' for n in notes)}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _numbers(rows: Sequence[tuple[str, ...]], caption: str) -> Table:
+    """A table whose names break and whose numbers do not, without columns that say nothing: it is to be read at 80 characters, too."""
+    table, shown = Table(caption=caption, caption_justify="left", padding=(0, 0)), [any(cells) for cells in zip(*rows, strict=True)]
+    for name, some in zip(COLUMNS, shown, strict=True):
+        if some:
+            table.add_column(name, no_wrap=name not in COLUMNS[:2], overflow="fold")
+    for row in rows:
+        table.add_row(*(escape(cell) for cell, some in zip(row, shown, strict=True) if some))
+    return table
 
 
 def check_file(path: Path) -> int:

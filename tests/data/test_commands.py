@@ -37,6 +37,16 @@ def test_info_tells_what_a_data_set_is(dataset: xr.Dataset, write: Write, capsys
     assert "6 x 4 on 3 x 2" in capsys.readouterr().out
 
 
+def test_info_is_whole_in_a_narrow_terminal(
+    dataset: xr.Dataset, write: Write, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main(["data", "info", str(write(dataset).parents[2])]) == 0
+    shown = capsys.readouterr().out
+    assert "…" not in shown
+    assert all(f"│{name}" in shown for name in ("velocity_x", "velocity_y", "tracer"))
+
+
 def test_info_says_how_much_of_an_unfinished_one_there_is(dataset: xr.Dataset, write: Write) -> None:
     folder = write(dataset, rows=2, finish=False).parents[2]
     assert facts(folder)["state"].startswith("unfinished: 2 trajectories are complete")
