@@ -12,7 +12,7 @@ by plain broadcasting. Those of R regions are a table (4, C, R) beside a map of 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int64
@@ -24,12 +24,19 @@ from surrogates.scaling import Scaling
 
 TRAINING = "train"
 NAMES = ("state_mean", "state_std", "tendency_mean", "tendency_std")
-__all__ = ["NAMES", "Moments", "Normaliser", "Trajectories"]
+__all__ = ["NAMES", "Moments", "Normaliser", "Stretch", "Trajectories"]
+
+
+class Stretch(NamedTuple):
+    """Successive frames in physical units, of which the first `seen` ended the stretch that these go on from: their states count there."""
+
+    frames: Float[Tensor, "T C *X"]
+    seen: int = 0
 
 
 @runtime_checkable
 class Trajectories(Protocol):
-    """What statistics are taken from: trajectories (T, C, *X) of one split, in physical units.
+    """What statistics are taken from: the trajectories of one split, in stretches.
 
     It may have `measure`, the weight of each point ("*X", or None where all count alike).
     """
@@ -38,7 +45,7 @@ class Trajectories(Protocol):
     def split(self) -> str: ...
     @property
     def channels(self) -> Sequence[str]: ...
-    def trajectories(self) -> Iterator[Float[Tensor, "T C *X"]]: ...
+    def trajectories(self) -> Iterator[Stretch]: ...
 
 
 class Normaliser(nn.Module):
@@ -109,14 +116,15 @@ class Normaliser(nn.Module):
         warps = scaling.of_channels(fields) if scaling is not None and fields is not None else []
         count = 0 if scaling is None or region is None else scaling.count
         sums, dim = [[Moments.none(), Moments.none()] for _ in range(1 + count)], 1
-        for physical in source.trajectories():
+        for stretch in source.trajectories():
+            physical, seen = stretch.frames, stretch.seen
             dim = physical.ndim - 2
             u = _warped(physical, warps)
             _check_floor(physical, warps, measure, source.channels)
             steps = u[1:].double() - u[:-1].double()
             for n, total in enumerate(sums):
                 weights = measure if n == 0 else (region == n - 1) * (torch.ones(()) if measure is None else measure)
-                for k, values in enumerate((u, steps)):
+                for k, values in enumerate((u[seen:], steps)):
                     total[k] = total[k] + Moments.of(values, weights)
         for label, moments in zip(("state", "tendency"), sums[0], strict=True):
             _check(label, moments, source.channels)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from surrogates.normalise import Moments, Normaliser
+from surrogates.normalise import Moments, Normaliser, Stretch
 
 
 @dataclass
@@ -23,8 +23,8 @@ class Source:
     def channels(self) -> list[str]:
         return [f"c{i}" for i in range(self.u.shape[2])]
 
-    def trajectories(self) -> Iterator[Tensor]:
-        yield from self.u
+    def trajectories(self) -> Iterator[Stretch]:
+        yield from map(Stretch, self.u)
 
 
 def fields(*shape: int) -> Tensor:

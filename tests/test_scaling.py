@@ -13,7 +13,7 @@ from torch import Tensor
 
 from surrogates.domains import Box, Sphere
 from surrogates.fields import Field, Fields
-from surrogates.normalise import Moments, Normaliser
+from surrogates.normalise import Moments, Normaliser, Stretch
 from surrogates.operators import FNO
 from surrogates.record import construct, describe
 from surrogates.saved import load, save
@@ -35,8 +35,8 @@ class Source:
     def channels(self) -> tuple[str, ...]:
         return FIELDS.channels
 
-    def trajectories(self) -> Iterator[Tensor]:
-        yield from self.u
+    def trajectories(self) -> Iterator[Stretch]:
+        yield from map(Stretch, self.u)
 
 
 def states(rows: int = 3, frames: int = 6, shape: tuple[int, ...] = (4, 5)) -> Tensor:

@@ -13,7 +13,8 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import islice
+from functools import cached_property
+from itertools import accumulate, islice
 from typing import Any, TypeVar
 
 import numpy as np
@@ -21,7 +22,6 @@ import numpy.typing as npt
 import xarray as xr
 
 from surrogates.domains import Masked, layout
-from surrogates.fields import Fields
 from surrogates.interchange import LEVEL, TIME, TRAJECTORY, domain_of, fields_of, trajectories_of
 
 T = TypeVar("T")
@@ -53,18 +53,20 @@ def ahead(read: Callable[[int], T], steps: Iterable[int], count: int) -> Iterato
 class Stored:
     """The frames of a Dataset where they lie: `stored[n][a:b:s]` reads frames a, a + s, ... of trajectory n, float32 (T, C, *X).
 
-    Nothing is packed and nothing kept. All variables and the chunks in them are read at once, by as many threads as `READERS` for the
-    whole process. Values are what the store holds; NaN in dry cells of a Masked domain become 0.
+    Nothing is packed and nothing kept. A variable is read with all of its levels, which chunks often share, so that a block of frames takes
+    each chunk that it touches once; levels that are chunks of their own are read by themselves. All of these are read at once, by as many
+    threads as `READERS` for the whole process. Values are what the store holds; NaN in dry cells of a Masked domain become 0.
     """
 
     def __init__(self, dataset: xr.Dataset) -> None:
         self.fields, self.domain = fields_of(dataset), domain_of(dataset)
-        axes, lead = layout.axes(self.domain), (TRAJECTORY, TIME)
-        self.arrays: list[xr.DataArray] = []
-        for name, level in channels(self.fields):
-            array = dataset[name] if level is None else dataset[name].isel({LEVEL: level})
-            array = array if TRAJECTORY in array.dims else array.expand_dims(TRAJECTORY)
-            self.arrays.append(array.transpose(*lead, *axes))
+        self.axes = layout.axes(self.domain)
+        self.arrays: list[xr.Variable] = []
+        for name, levels in [(name, len(f.levels)) for f in self.fields for name in f.variables]:
+            array = dataset[name].variable
+            spans = [slice(None)] if not levels else _apart(array, levels)
+            self.arrays += [array.isel({LEVEL: span}) if levels else array for span in spans]
+        self.times = dataset[TIME].values.tolist()
         self.shape = (len(trajectories_of(dataset)), dataset.sizes[TIME], self.fields.count, *self.domain.shape)
 
     def __len__(self) -> int:
@@ -76,14 +78,22 @@ class Stored:
     def read(self, row: int, frames: slice) -> npt.NDArray[np.float32]:
         """The frames of a trajectory."""
         times = range(*frames.indices(self.shape[1]))
-        parts = [_pool().submit(_values, array, row, frames) for array in self.arrays]
-        out = np.empty((len(times), *self.shape[2:]), np.float32)
-        for c, part in enumerate(parts):
-            out[:, c] = part.result()
+        parts = [_pool().submit(_values, array, row, frames, self.axes) for array in self.arrays]
+        out, c = np.empty((len(times), *self.shape[2:]), np.float32), 0
+        for part in parts:
+            values = part.result()
+            out[:, c : c + values.shape[1]] = values
+            c += values.shape[1]
         if isinstance(self.domain, Masked):
             dry = ~self.domain.wet.numpy()
             out[..., dry] = np.nan_to_num(out[..., dry], nan=0.0)
         return out
+
+    @cached_property
+    def edges(self) -> set[int]:
+        """Before which frames a chunk ends in every variable, as far as is known: where blocks of frames that share no chunk may end."""
+        known = [_ends(array) for array in self.arrays]
+        return set.intersection(*known) if known else set()
 
 
 class Row:
@@ -101,8 +111,8 @@ class Row:
     @property
     def about(self) -> str:
         """What tells it from others without being read."""
-        array = self.stored.arrays[0]
-        return f"{self.stored.fields} {self.row} {self.shape} {array.encoding.get('source', '')} {array[TIME].values.tolist()}"
+        source = self.stored.arrays[0].encoding.get("source", "")
+        return f"{self.stored.fields} {self.row} {self.shape} {source} {self.stored.times}"
 
 
 def gather(rows: Sequence[Any], slices: Sequence[slice], out: Sequence[npt.NDArray[np.float32]] | npt.NDArray[np.float32]) -> None:
@@ -116,11 +126,18 @@ def gather(rows: Sequence[Any], slices: Sequence[slice], out: Sequence[npt.NDArr
             out[b][...] = values
 
 
-def channels(fields: Fields) -> Iterator[tuple[str, int | None]]:
-    """The variable of each channel, and which of its levels it is."""
-    for f in fields:
-        for name in f.variables:
-            yield from ((name, n) for n in range(len(f.levels))) if f.levels else [(name, None)]
+def _apart(array: xr.Variable, levels: int) -> list[slice]:
+    """Which of the first levels are read together: all, or each by itself where each is a chunk of its own."""
+    stored = array.chunksizes.get(LEVEL) or (array.encoding.get("preferred_chunks", {}).get(LEVEL, levels),)
+    return [slice(n, n + 1) for n in range(levels)] if max(stored) == 1 else [slice(levels)]
+
+
+def _ends(array: xr.Variable) -> set[int]:
+    """Those of the chunks in time."""
+    if TIME in array.chunksizes:
+        return set(accumulate(array.chunksizes[TIME]))
+    together = int(array.encoding.get("preferred_chunks", {}).get(TIME, 1))
+    return set(range(together, array.sizes[TIME], together)) | {array.sizes[TIME]}
 
 
 _lock = threading.Lock()
@@ -135,5 +152,9 @@ def _pool() -> ThreadPoolExecutor:
         return _shared[0]
 
 
-def _values(array: xr.DataArray, row: int, frames: slice) -> npt.NDArray[np.float32]:
-    return np.asarray(array[row, frames].values, np.float32)
+def _values(array: xr.Variable, row: int, frames: slice, axes: Sequence[str]) -> npt.NDArray[np.float32]:
+    """Frames of a variable, (T, L, *X). Dims are put in order in memory: a lazy transpose asks the store for points, not for blocks."""
+    part = array.isel({TRAJECTORY: row, TIME: frames} if TRAJECTORY in array.dims else {TIME: frames})
+    lead = [TIME, LEVEL] if LEVEL in part.dims else [TIME]
+    values = np.asarray(part.values, np.float32).transpose([part.dims.index(d) for d in (*lead, *axes)])
+    return values if LEVEL in part.dims else values[:, None]

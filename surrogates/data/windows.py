@@ -13,11 +13,10 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import sha256
-from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +33,10 @@ from surrogates.data.files import SPLIT, locate
 from surrogates.data.mesh_order import NodeOrder
 from surrogates.data.order import Order
 from surrogates.data.parts import Source, parts_of
+from surrogates.data.phases import phases
 from surrogates.data.series import Series
 from surrogates.data.starts import Flags, Runs, allowed, stretches
+from surrogates.data.steady import not_steady
 from surrogates.data.stream import Stored, gather
 from surrogates.data.thin import Thin, follows, thin
 from surrogates.data.together import Together
@@ -53,10 +54,10 @@ from surrogates.interchange import (
     times_of,
     trajectories_of,
 )
+from surrogates.normalise import Stretch
 
 Frames = npt.NDArray[np.float32]
 SAMPLED = 64  # frames of streamed data that their checksum looks at
-LONGEST = 1 << 28  # bytes of a stretch of frames that statistics see at once
 
 
 @dataclass(frozen=True)
@@ -138,6 +139,7 @@ class Windows:
         return [packed(p, folder, split, s, change, key) for p, s in zip(parts, suffixes, strict=True)]
 
     def _check_length(self, parts: Sequence[xr.Dataset]) -> None:
+        not_steady(parts)
         frames = max(int(p.sizes.get(TIME, 0)) for p in parts)
         length = (self.history + self.bundle - 1) * self.stride * self.strides[-1] + 1
         if frames < length:
@@ -286,16 +288,23 @@ class Windows:
         weights = self.domain.measure
         return None if bool((weights == weights.flatten()[0]).all()) else weights
 
-    def trajectories(self) -> Iterator[Float[Tensor, "T C *X"]]:
+    def trajectories(self, read: Callable[[int], None] = lambda frames: None) -> Iterator[Stretch]:
         """Every stretch of frames without a gap, once for each phase of each stride, so that successive frames are one window step apart.
 
-        Stretches of more than 256 MB come in pieces that share a frame.
+        Each frame is read once (`surrogates.data.phases`), in blocks of at most 256 MB, and `read` is told how many a block had.
         """
+        strides = [s * self.stride for s in self.strides]
+        for values, (start, stop) in self._stretches():
+            yield from phases(values, start, stop, strides, read)
+
+    @property
+    def frames(self) -> int:
+        """How many frames `trajectories` reads."""
+        return sum(stop - start for _, (start, stop) in self._stretches())
+
+    def _stretches(self) -> Iterator[tuple[Any, tuple[int, int]]]:
         for values, present, onward in zip(self._frames, self._present, self._onward, strict=True):
-            for start, stop in stretches(present, onward):
-                for step in (s * self.stride for s in self.strides):
-                    for phase in range(step):
-                        yield from _pieces(values, start + phase, stop, step)
+            yield from ((values, span) for span in stretches(present, onward))
 
     @cached_property
     def checksum(self) -> str:
@@ -336,12 +345,3 @@ def _columns(part: xr.Dataset) -> Float[Tensor, "B P"]:
     """The parameters of a part, a column each."""
     count, known = len(trajectories_of(part)), parameters_of(part)
     return torch.stack([v.expand(count) for v in known.values()], 1) if known else torch.zeros(count, 0, dtype=torch.float64)
-
-
-def _pieces(values: Any, start: int, stop: int, step: int) -> Iterator[Float[Tensor, "T C *X"]]:
-    """Frames start, start + step, ... below stop: at once, or where they are many in pieces that share a frame."""
-    count = len(range(start, stop, step))
-    at_once = max(2, LONGEST // max(1, 4 * prod(values.shape[1:])))
-    for first in range(0, count - 1, at_once - 1):
-        frames = values[start + first * step : min(stop, start + (first + at_once) * step) : step]
-        yield torch.from_numpy(np.ascontiguousarray(frames))

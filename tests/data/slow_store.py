@@ -1,4 +1,4 @@
-"""A Zarr store on the disk whose every chunk takes a while to come, as from a cloud, and that remembers when each was asked for."""
+"""A Zarr store on the disk whose every chunk takes a while to come, as from a cloud, and that remembers what was asked for and when."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Delayed(AsyncFileSystemWrapper):
 
     def __init__(self, delay: float) -> None:
         super().__init__(LocalFileSystem(), asynchronous=True)
-        self.delay, self.spans = delay, list[tuple[float, float]]()
+        self.delay, self.spans, self.paths = delay, list[tuple[float, float]](), list[str]()
         self.at_once = self._cat_file  # the wrapper makes its methods as attributes
         self._cat_file = self.late
 
@@ -30,6 +30,7 @@ class Delayed(AsyncFileSystemWrapper):
         await asyncio.sleep(self.delay)
         data: bytes = await self.at_once(path, start=start, end=end, **kwargs)
         self.spans.append((begun, time.perf_counter()))
+        self.paths.append(path)
         return data
 
 
@@ -39,5 +40,5 @@ def opened(path: Path, delay: float) -> tuple[xr.Dataset, Delayed]:
     store = zarr.storage.FsspecStore(files, path=str(path), read_only=True)
     dataset = xr.open_zarr(store, consolidated=False, chunks=None)
     dataset = dataset.assign_coords({name: c.load() for name, c in dataset.coords.items()})
-    files.delay, files.spans = delay, []
+    files.delay, files.spans, files.paths = delay, [], []
     return dataset, files

@@ -55,7 +55,7 @@ def test_reading_never_changes_the_cache(dataset: xr.Dataset, write: Write) -> N
     windows = Windows(folder, 1, 1, split="train")
     windows.batch([0]).past.zero_()
     assert torch.equal(windows.batch([0]).past[0, 0], from_xarray(dataset)[0, 0])
-    next(windows.trajectories()).zero_()
+    next(windows.trajectories()).frames.zero_()
     assert torch.equal(Windows(folder, 1, 1, split="train").batch([0]).past[0, 0], from_xarray(dataset)[0, 0])
 
 
