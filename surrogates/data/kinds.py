@@ -1,6 +1,6 @@
-"""Three kinds of recipe make a data set: an equation that we solve, cases that a CFD code runs, observations that a package holds.
+"""Four kinds of recipe make a data set: an equation that we solve, cases that a CFD code runs, observations in a package, a download.
 
-A `recipe.yaml` says which by its key `kind` (none: an equation). Each kind is a package with `load(path, size)`, `sizes(path)` and
+A `recipe.yaml` says which by its key `kind` (none: an equation). Each kind is a module with `load(path, size)`, `sizes(path)` and
 `make(recipe, folder, workers=, quiet=)`, and its recipes tell their `name`, `size`, `counts` and `summary`.
 """
 
@@ -18,7 +18,7 @@ from surrogates.data.recipe import Recipe, load_recipe, sizes_of
 from surrogates.data.workers import cores
 from surrogates.errors import nearest
 
-KINDS = {"cases": "surrogates.data.cases", "observations": "surrogates.data.observed"}
+KINDS = {"cases": "surrogates.data.cases", "observations": "surrogates.data.observed", "download": "surrogates.data.download"}
 
 
 @runtime_checkable

@@ -22,7 +22,7 @@ def test_every_recipe_here_tells_what_a_list_shows(name: str) -> None:
         assert {"equation", "frames", "grid"} <= set(recipe.summary) and all(isinstance(v, str) for v in recipe.summary.values())
 
 
-def test_all_three_kinds_are_here() -> None:
+def test_every_kind_is_here() -> None:
     found = {kinds.kind_of(kinds.path_of(name)) for name in catalog.names("datasets")}
     assert found == {None, *kinds.KINDS}
 
