@@ -31,7 +31,7 @@ from surrogates.contracts import Domain
 from surrogates.dates import numbered
 from surrogates.forecast.isotonic import falling_both_ways
 from surrogates.forecast.reliability import reliability
-from surrogates.interchange import LEAD, MEMBER, TIME, TRAJECTORY, domain_of, fields_of, from_xarray
+from surrogates.interchange import LEAD, MEMBER, SECONDS, SINCE, TIME, TRAJECTORY, domain_of, fields_of, from_xarray, time_attrs_of
 from surrogates.metrics.align import aligned
 from surrogates.record import construct, describe, recorded
 
@@ -44,10 +44,11 @@ Array = NDArray[np.float64]
 @recorded
 @dataclass(frozen=True)
 class Trust:
-    """What was measured: `confidence` at each of `leads` (time units) and bin of spread between `edges`, from `cases` forecasts.
+    """What was measured: `confidence` at each of `leads` (`units`, those of dt) and bin of spread between `edges`, from `cases` forecasts.
 
     `climate` are deviations, one a channel; `level` is the confidence that `valid_lead` asks for. `laws` (names), `deterministic` and
-    `members` (1: one forecast) say how the forecasts were run, None where that is not known. Raises ValueError for a table of another size.
+    `members` (1: one forecast) say how the forecasts were run, None where that is not known; a file from before units were kept is one of
+    leads without, "1". Raises ValueError for a table of another size.
     """
 
     climate: tuple[float, ...]
@@ -60,6 +61,7 @@ class Trust:
     laws: tuple[str, ...] | None = None
     deterministic: bool | None = None
     members: int | None = None
+    units: str = "1"
 
     def __post_init__(self) -> None:
         if len(self.confidence) != len(self.leads) or any(len(row) != len(self.edges) + 1 for row in self.confidence):
@@ -88,7 +90,9 @@ class Trust:
         of_lead = held.mean(0)[:, None]  # non-increasing already: what was lost is not found again
         table = falling_both_ways((yes + of_lead) / (count + 1), count + 1)
         leads = tuple(forecast[LEAD].values.astype(float).tolist())
-        return cls(tuple(climate), leads, edges, tuple(map(tuple, table.clip(0, 1).tolist())), len(held), share, level)
+        return cls(
+            tuple(climate), leads, edges, tuple(map(tuple, table.clip(0, 1).tolist())), len(held), share, level, units=unit_of(forecast)
+        )
 
     def differs(self, laws: Sequence[str], deterministic: bool, members: int) -> str:
         """In what a run is not of the kind that was measured, in words; empty where it is, as far as that is known."""
@@ -104,15 +108,31 @@ class Trust:
         return "" if not said else "trust was measured " + ", ".join(said)
 
     def of(self, forecast: xr.Dataset) -> xr.DataArray:
-        """The confidence (trajectory, time) of a forecast; 0 where it has failed or was not measured."""
+        """The confidence (trajectory, time) of a forecast; 0 where it has failed or was not measured.
+
+        Raises ValueError for leads in another unit, but for lengths of time that are known, which are converted, for other fields, and
+        for a forecast without the members by whose spread it was measured.
+        """
         s, failed = spreads(forecast, self.climate), ~finite(forecast)
         if s is None and self.edges:
             raise ValueError("this confidence was measured by spread but the forecast has no members; forecast with members=")
         cell = np.zeros(failed.shape, int) if s is None else np.searchsorted(np.asarray(self.edges), np.where(failed, np.inf, s))
-        values = np.take_along_axis(self._at(numbered(forecast)[LEAD].values.astype(float))[None], cell[..., None], 2)[..., 0]
+        leads = numbered(forecast)[LEAD].values.astype(float) * self._units_in(unit_of(forecast))
+        values = np.take_along_axis(self._at(leads)[None], cell[..., None], 2)[..., 0]
         values = np.minimum.accumulate(np.where(failed, 0.0, values), 1)
         meaning = f"probability that the error has stayed below {self.share:g} of climatology's, from {self.cases} validation forecasts"
         return xr.DataArray(values, dims=(TRAJECTORY, TIME), attrs={"long_name": meaning, "units": "1"})
+
+    def _units_in(self, unit: str) -> float:
+        """How many of the units of `leads` one of another is."""
+        if unit == self.units:
+            return 1.0
+        if unit in SECONDS and self.units in SECONDS:
+            return SECONDS[unit] / SECONDS[self.units]
+        raise ValueError(
+            f"this confidence was measured at leads in {self.units!r} but those of this forecast are in {unit!r}; measure it on data in "
+            "that unit, with `surrogates trust`, or give the data their unit"
+        )
 
     def _at(self, leads: Array) -> Array:
         """The table at other leads, (T, bins)."""
@@ -124,11 +144,10 @@ class Trust:
     def apply(self, forecast: xr.Dataset) -> xr.Dataset:
         """The forecast with coordinates `confidence` (trajectory, time) and `valid_lead` (trajectory), the last lead at `level` or more."""
         confidence = self.of(forecast)
-        lead = numbered(forecast)[LEAD]
-        leads = lead.values.astype(float)
+        leads = numbered(forecast)[LEAD].values.astype(float)
         until = (confidence.values >= self.level).sum(1)
         valid = np.where(until > 0, leads[np.maximum(until, 1) - 1], 0.0)
-        about = {"long_name": f"last lead with a confidence of {self.level:g} or more", "units": lead.attrs.get("units", "1")}
+        about = {"long_name": f"last lead with a confidence of {self.level:g} or more", "units": unit_of(forecast)}
         if TRAJECTORY not in forecast.dims:
             return forecast.assign_coords(confidence=(TIME, confidence.values[0], confidence.attrs), valid_lead=((), valid[0], about))
         return forecast.assign_coords(confidence=confidence, valid_lead=(TRAJECTORY, valid, about))
@@ -158,6 +177,12 @@ class Trust:
         if not isinstance(found, cls):
             raise ValueError(f"{path} holds a {type(found).__name__}, not a Trust")
         return found
+
+
+def unit_of(forecast: xr.Dataset) -> str:
+    """The unit of its leads, which is that of dt."""
+    said = numbered(forecast)[LEAD].attrs.get("units") or time_attrs_of(forecast).get("units", "1")
+    return str(said).partition(SINCE)[0]
 
 
 def _listed(laws: Sequence[str]) -> str:

@@ -20,7 +20,7 @@ from surrogates.forecast.engine import GROUP, simulate
 from surrogates.forecast.ranges import Ranges
 from surrogates.forecast.surroundings import surroundings_of
 from surrogates.forecast.trust import Trust
-from surrogates.interchange import LEAD, TIME, TRAJECTORY, fields_of, from_xarray, times_of
+from surrogates.interchange import LEAD, SINCE, TIME, TRAJECTORY, fields_of, from_xarray, time_attrs_of, times_of
 from surrogates.normalise import Moments
 from surrogates.saved import load
 
@@ -106,11 +106,12 @@ def joined(runs: list[xr.Dataset], truths: list[xr.Dataset], history: int) -> tu
     """Forecasts from several starts as trajectories of one clock, which counts from each one's own start, and their truths."""
     ahead = [t.isel({TIME: slice(history, None)}) for t in truths]
     lead, out = times_of(runs[0]) - times_of(truths[0])[history - 1], []
+    about = {"units": time_attrs_of(truths[0]).get("units", "1").partition(SINCE)[0]}
     for sets in (runs, ahead):
         renamed = []
         for n, one in enumerate(sets):
             ids = np.asarray(one[TRAJECTORY].values) * 100_003 + n
-            renamed.append(one.assign_coords({TIME: lead, LEAD: (TIME, lead), TRAJECTORY: ids}))
+            renamed.append(one.assign_coords({TIME: (TIME, lead, about), LEAD: (TIME, lead, about), TRAJECTORY: ids}))
         together = xr.concat(renamed, dim=TRAJECTORY, data_vars="minimal", coords="minimal", compat="override", join="override")
         out.append(together.assign_attrs(sets[0].attrs))
     return out[0], out[1]
@@ -139,7 +140,7 @@ def summary(found: Trust, measured: xr.Dataset, folder: str) -> str:
     leads = np.array(found.leads)
     rows = [f"confidence from {found.cases} validation forecasts, that the error has stayed below {found.share:g} of climatology's:"]
     for n in sorted({round(i * (len(leads) - 1) / 7) for i in range(8)}):
-        rows.append(f"  lead {leads[n]:8.3g}: " + "  ".join(f"{v:.2f}" for v in table[n]))
+        rows.append(f"  lead {leads[n]:8.3g}{'' if found.units == '1' else f' {found.units}'}: " + "  ".join(f"{v:.2f}" for v in table[n]))
     if found.edges:
         rows.append("  columns: spread below " + ", ".join(f"{e:.3g}" for e in found.edges) + ", above, of the climate's")
     parts_ = ", ".join(f"{k} {float(measured[k]):.4f}" for k in ("brier", "reliability", "resolution", "uncertainty"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 
@@ -20,7 +21,7 @@ BOX, DT, LEADS = Box.periodic((8,), 2 * math.pi), 0.5, 12
 WAVE = math.sqrt(2) * BOX.grid()[0].sin()
 
 
-def forecasts(rows: int, seed: int, *, split: str = "valid", by_spread: bool = True) -> tuple[xr.Dataset, xr.Dataset]:
+def forecasts(rows: int, seed: int, *, split: str = "valid", by_spread: bool = True, units: str = "1") -> tuple[xr.Dataset, xr.Dataset]:
     """Truth 0; the mean of two members is off by r lead * WAVE, r uniform on (0, .2) a row; its members stand r lead about it.
 
     So the error stays below 1/2 until lead 1/(2r): P(held at lead t) = min(1, 1/(.4 t)), or a step function of the spread.
@@ -30,7 +31,7 @@ def forecasts(rows: int, seed: int, *, split: str = "valid", by_spread: bool = T
     mean = (r[:, None] * lead)[:, None, :, None, None] * WAVE
     apart = mean if by_spread else 0.1 * WAVE.expand_as(mean)
     u = torch.cat([mean + apart / math.sqrt(2), mean - apart / math.sqrt(2)], 1)
-    common = {"time": lead.tolist(), "trajectories": list(range(rows))}
+    common = {"time": lead.tolist(), "trajectories": list(range(rows)), "about_time": {"units": units}}
     forecast = to_xarray(u.float(), U, BOX, members=range(2), start=0.0, **common)
     truth = to_xarray(torch.zeros(rows, LEADS, 1, 8), U, BOX, start=0.0, attrs={"split": split}, **common)
     return forecast, truth
@@ -97,6 +98,31 @@ def test_a_failed_forecast_and_a_lead_beyond_what_was_measured_have_no_confidenc
     assert float(trust.apply(broken)["valid_lead"][0]) <= 1.0
     failed = Trust.fit(broken.isel(trajectory=[0, 0]), truth.isel(trajectory=[0, 0]), [1.0], bins=1)
     assert failed.confidence[2][0] == pytest.approx(0.0, abs=0.34)
+
+
+def test_leads_are_compared_in_their_unit(tmp_path: Path) -> None:
+    trust = Trust.fit(*forecasts(20, 4, units="hours since 2000-01-01"), [1.0], bins=1)
+    assert trust.units == "hours"
+    trust.write(tmp_path)
+    assert Trust.read(tmp_path) == trust
+    hours, minutes = (forecasts(3, 5, units=f"{unit} since 1996-01-01")[0] for unit in ("hours", "minutes"))
+    sixty = minutes.assign_coords(lead_time=minutes["lead_time"] * 60)
+    sixty["lead_time"].attrs = minutes["lead_time"].attrs
+    np.testing.assert_allclose(trust.of(sixty).values, trust.of(hours).values, atol=1e-12)
+    for unit in ("s", "1"):
+        with pytest.raises(ValueError, match=f"measured at leads in 'hours' but those of this forecast are in '{unit}'; measure"):
+            trust.apply(forecasts(3, 5, units=unit)[0])
+
+
+def test_a_file_from_before_units_were_kept_is_of_leads_without_one(tmp_path: Path) -> None:
+    path = Trust.fit(*forecasts(20, 4), [1.0]).write(tmp_path)
+    entry = json.loads(path.read_text())
+    del entry["arguments"]["units"]
+    path.write_text(json.dumps(entry))
+    old = Trust.read(tmp_path)
+    assert old.units == "1" and float(old.of(forecasts(3, 5)[0]).max()) > 0
+    with pytest.raises(ValueError, match="measured at leads in '1' but those of this forecast are in 's'"):
+        old.of(forecasts(3, 5, units="s")[0])
 
 
 def test_between_leads_it_is_interpolated_from_one_at_the_start() -> None:

@@ -45,7 +45,8 @@ def data(split: str) -> xr.Dataset:
     t = torch.arange(20, dtype=torch.float64)
     (x,) = BOX.grid()
     u = 2**0.5 * (x + (r * t)[..., None]).sin()
-    return to_xarray(u[:, :, None].float(), U, BOX, time=t.tolist(), trajectories=range(rows), attrs={"split": split})
+    about = {"time": t.tolist(), "trajectories": range(rows), "about_time": {"units": "s"}, "attrs": {"split": split}}
+    return to_xarray(u[:, :, None].float(), U, BOX, **about)
 
 
 @pytest.fixture
@@ -60,7 +61,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_it_measures_writes_and_says_what_it_found(folder: Path, capsys: Any) -> None:
     trust_commands.trust(str(folder), "any", frames=8, starts=3)
     found = Trust.read(folder)
-    assert found.cases == 36 and found.climate == pytest.approx((1.0,), rel=0.05)
+    assert found.units == "s" and found.cases == 36 and found.climate == pytest.approx((1.0,), rel=0.05)
     errors = 2 * np.abs(np.sin((0.1 + 0.2 * np.linspace(0, 1, 1001)) * np.array(found.leads)[:, None] / 2))
     np.testing.assert_allclose(np.array(found.confidence)[:, 0], (errors < 0.5).mean(1), atol=0.2)
     assert Ranges.read(folder).amplitude[0][0] == pytest.approx(1, rel=1e-3)
@@ -91,11 +92,11 @@ def test_what_was_measured_is_told_and_a_run_of_another_kind_has_no_horizon(fold
         commands.rollout(str(folder), options.pop("dataset", "any"), frames=2, out=str(folder / name), anyway=True, **options)
         return str(capsys.readouterr().out).splitlines()[-1]
 
-    assert told("a.zarr").startswith("to be trusted until lead time 2 (")
+    assert told("a.zarr").startswith("to be trusted until lead time 2 s (")
     assert told("b.zarr", members=2) == "no horizon: trust was measured with 1 member but this run had 2"
     laws = "no horizon: trust was measured under the laws ConservedIntegral-u but this run was under no laws"
     assert told("c.zarr", constraints="none") == laws
-    assert told("d.zarr", deterministic=True).startswith("to be trusted until lead time 2 (")  # it draws nothing anyhow
+    assert told("d.zarr", deterministic=True).startswith("to be trusted until lead time 2 s (")  # it draws nothing anyhow
     for before, after in zip("aefg", "efgh", strict=True):
         last = told(f"{after}.zarr", dataset=str(folder / f"{before}.zarr"))
     assert open_forecast(folder / "h.zarr")["lead_time"].values.tolist() == [9.0, 10.0]
@@ -116,7 +117,7 @@ def test_kinds_of_runs_are_told_apart_as_far_as_they_are_known() -> None:
 
 
 def test_a_trust_that_does_not_fit_costs_no_forecast(folder: Path, capsys: Any) -> None:
-    Trust((1.0, 1.0), (1.0,), (0.1,), ((0.9, 0.8),), 10).write(folder)
+    Trust((1.0, 1.0), (1.0,), (0.1,), ((0.9, 0.8),), 10, units="s").write(folder)
     commands.rollout(str(folder), "any", frames=2, members=2, out=str(folder / "a.zarr"))
     assert "no horizon: the climate has 2 deviations" in capsys.readouterr().out
 
