@@ -77,6 +77,10 @@ class DeepEnsemble(nn.Module):
         return self.first.dt
 
     @property
+    def static(self) -> Fields | None:
+        return self.first.static
+
+    @property
     def generative(self) -> bool:
         """Members differ."""
         return True

@@ -19,6 +19,8 @@ from torch import nn
 from surrogates.bench.contenders import Contender
 from surrogates.bench.suite import Suite
 from surrogates.contracts import Conditions
+from surrogates.data.mesh_features import as_trained
+from surrogates.forecast.prepare import static_of_step
 from surrogates.interchange import TIME, conditions_of, from_xarray, trajectories_of
 from surrogates.noise import SeededNoise
 from surrogates.rollout import rollout
@@ -78,7 +80,7 @@ class Run:
 def _variants(contender: Contender, truth: xr.Dataset, suite: Suite) -> dict[int, Run]:
     step, ids = contender.step, trajectories_of(truth)
     device = next((p.device for p in step.parameters()), torch.device("cpu")) if isinstance(step, nn.Module) else torch.device("cpu")
-    initial = truth.isel({TIME: slice(suite.start + 1 - step.history, suite.start + 1)})
+    initial = as_trained(truth.isel({TIME: slice(suite.start + 1 - step.history, suite.start + 1)}), static_of_step(step))
     past, conditions = from_xarray(initial, step.inputs), conditions_of(initial)
     sizes = {1, len(ids)}
     if contender.members:

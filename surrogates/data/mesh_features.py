@@ -7,7 +7,8 @@ They are static fields, so that any network gets them as channels (`known`), not
 on what is opened together; `as_trained` makes of any Dataset those that a surrogate was trained with, in their order.
 
 The distance is that to the facets of the boundary: the smallest over the facets around the nearest boundary nodes, which is exact where
-no facet is longer than the way to its ends' neighbours, as in meshes made for flows. A mesh without cells, or a curved one, has the distance to the nearest boundary node.
+no facet is longer than the way to its ends' neighbours, as in meshes made for flows. A mesh without cells, or a curved one, has the
+distance to the nearest boundary node.
 A node that two boundaries share belongs to one of them: a wall ends at its own last node. On a mesh without walls among others that have
 some, every node is as far as the diagonal of the mesh's bounding box is long.
 """

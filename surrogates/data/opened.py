@@ -9,13 +9,14 @@ import xarray as xr
 
 from surrogates.data.coarse import Coarse
 from surrogates.data.files import join
+from surrogates.data.mesh_features import as_trained
 from surrogates.data.mesh_windows import windows_of
 from surrogates.data.parts import parts_of
 from surrogates.data.thin import thin
 from surrogates.data.windows import Windows
 from surrogates.domains import Mesh
 from surrogates.errors import nearest
-from surrogates.interchange import TIME, domain_of
+from surrogates.interchange import STATIC, TIME, declared, domain_of
 from surrogates.normalise import TRAINING
 
 Splits = dict[str, xr.Dataset] | dict[str, list[xr.Dataset]]
@@ -81,4 +82,7 @@ class Opened:
             return self.dataset
         if split not in self.dataset:
             raise ValueError(f"there is no split {split!r} among {list(self.dataset)}{nearest(split, self.dataset)}")
-        return self.dataset[split]
+        held, trained = self.dataset[split], self.dataset.get(TRAINING)
+        if isinstance(held, xr.Dataset) or not trained or isinstance(trained, xr.Dataset) or split == TRAINING:
+            return held
+        return [as_trained(p, declared(trained[0], STATIC)) for p in held]

@@ -11,11 +11,13 @@ import xarray as xr
 from torch import Tensor
 
 from surrogates.contracts import Step
+from surrogates.data.mesh_features import as_trained
 from surrogates.domains import Mesh
+from surrogates.fields import Fields
 from surrogates.forecast.keep import Keep
 from surrogates.forecast.plan import BEFORE, Plan, device_of
 from surrogates.forecast.sinks import FAILED_REASON, FAILED_STEP
-from surrogates.forecast.surroundings import counted
+from surrogates.forecast.surroundings import Given, counted
 from surrogates.interchange import MEMBER, conditions_of, from_xarray, time_attrs_of, trajectories_of
 
 
@@ -30,12 +32,18 @@ def plan_of(
     keep: Keep | None = None,
     **rest: Any,
 ) -> Plan:
-    """The plan of a forecast from the last times of `initial`. Raises ValueError as `simulate` says."""
+    """The plan of a forecast from the last times of `initial`. Raises ValueError as `simulate` says.
+
+    On a mesh its boundaries become the static fields that the step was trained with (`mesh_features.as_trained`).
+    """
     if min(frames, group, length, 1 if members is None else members) < 1:
         raise ValueError(f"frames, members, group and chunk must be at least 1, got {frames}, {members}, {group}, {length}")
     keep = keep or Keep()
     if frames < keep.every:
         raise ValueError(f"every={keep.every} keeps none of {frames} frames; forecast more, or keep more often")
+    static = static_of_step(step)
+    initial, around = as_trained(initial, static), rest.get("surroundings")
+    around = around.as_trained(static) if isinstance(around, Given) else around
     past, own = from_xarray(initial, step.inputs), initial.sizes.get(MEMBER)
     if own is not None and members not in (None, own):
         raise ValueError(f"the initial state has {own} members but {members} were asked for; leave members out, or select one member of it")
@@ -43,7 +51,7 @@ def plan_of(
     members = own if own is not None else members
     conditions, trajectories = conditions_of(initial), trajectories_of(initial)
     count = len(trajectories) * (members or 1)
-    rest["surroundings"] = counted(rest.get("surroundings"), time_attrs_of(initial))
+    rest["surroundings"] = counted(around, time_attrs_of(initial))
     monitor = rest.get("monitor")
     size = min(group, count)
     if monitor is not None and monitor.together:
@@ -57,6 +65,12 @@ def plan_of(
     with torch.inference_mode():
         plan.first([0], device_of(step))
     return plan
+
+
+def static_of_step(step: Step) -> Fields | None:
+    """The static fields that a step was trained with; None for one that says of none."""
+    found = getattr(step, "static", None)
+    return found if isinstance(found, Fields) else None
 
 
 def _failed(initial: xr.Dataset, trajectories: Sequence[int], members: int | None) -> dict[str, Tensor]:

@@ -21,7 +21,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from surrogates.contracts import Conditions
+from surrogates.data.mesh_features import as_trained
 from surrogates.data.series import Series, opened, values_of
+from surrogates.fields import Fields
 from surrogates.forecast.perturbations import ALL_BUT_THE_FIRST, STEP, Members
 from surrogates.identity import function_identity, identity_of
 from surrogates.interchange import FORCINGS, STATIC, declared, domain_of, trajectories_of
@@ -95,6 +97,19 @@ class Given:
         out.parameters = {k: counted(v, about) for k, v in self.parameters.items()}
         out.arguments = {**self.arguments, "parameters": {k: _of_parameter(v) for k, v in out.parameters.items()}}
         out.arguments |= {k: function_identity(f) for k, f in out.of_time.items() if f is not None}
+        return out
+
+    def as_trained(self, static: Fields | None) -> Given:
+        """The same with the static fields of a mesh's source as a surrogate takes them. Raises ValueError as `mesh_features.as_trained`."""
+        if self.dataset is None or static is None or self.static is None or isinstance(self.static, Tensor):
+            return self
+        held = as_trained(self.dataset, static)
+        if held is self.dataset:
+            return self
+        out = Given.__new__(Given)
+        out.__dict__.update(self.__dict__)
+        out.dataset, out.static = held, [v for f in static for v in f.variables]
+        out.arguments = {**self.arguments, "static": list(out.static)}
         return out
 
     def begin(self, conditions: Conditions, noise: SeededNoise) -> Conditions:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from surrogates.contracts import Conditions
 from surrogates.data.gaps import whole_starts
+from surrogates.data.mesh_features import as_trained
 from surrogates.data.series import Series
 from surrogates.interchange import FORCINGS, TIME, TRAJECTORY, conditions_of, declared, domain_of, from_xarray, trajectories_of
 from surrogates.metrics import NRMSE, Correlation, SpreadSkill
@@ -54,7 +55,7 @@ def trial(dataset: xr.Dataset, surrogate: Surrogate, frames: int, starts: int = 
     for start in first:
         part = chosen.isel({TIME: slice(start, start + need)})
         parts.append(from_xarray(part, surrogate.fields))
-        conditions.append(conditions_of(part.isel({TIME: slice(surrogate.history)})))
+        conditions.append(conditions_of(as_trained(part.isel({TIME: slice(surrogate.history)}), surrogate.static)))
         ids += [t * 100_003 + start for t in trajectories_of(part)]  # a start is a trajectory of its own to the noise
     u = torch.cat(parts)
     together = Conditions(
