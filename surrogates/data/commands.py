@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from surrogates.data.audit import audit, audit_part
 from surrogates.data.formats.given import Given
@@ -32,7 +32,7 @@ def info(name_or_path: str, size: str | None = None, html: str | None = None, fo
     known = Given.told(given) if given is not None else None
     source = source_of(name_or_path, size, format=format, given=known, partial=True)
     console = Console()
-    table = Table(show_header=False, title=str(source.path))
+    table = Table(Column(no_wrap=True), Column(overflow="fold"), show_header=False, title=str(source.path))
     for key, value in facts_of(source).items():
         table.add_row(key, escape(value))  # units stand in brackets, which rich would read as a style
     console.print(table)
