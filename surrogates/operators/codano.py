@@ -36,8 +36,7 @@ from torch.nn.functional import gelu, layer_norm, pad
 
 from surrogates.contracts import Domain
 from surrogates.domains import Box
-from surrogates.domains.box import PERIODIC
-from surrogates.operators.checks import check_input, check_numbers, per_axis
+from surrogates.operators.checks import check_input, check_numbers, check_walls, per_axis
 from surrogates.operators.film import FiLM
 from surrogates.operators.fourier import Matrices, analyse, analyse_fft, dft_matrices, own_conjugates, synthesise, synthesise_fft
 from surrogates.operators.pointwise import Pointwise
@@ -101,10 +100,7 @@ class CoDANO(nn.Module):
         the modes, for stretched cells, and for walls when the network sees no positions.
         """
         box = check_input("CoDANO", x, domain, embedding, channels=self.in_channels, size=self.embedding, modes=self.modes)
-        if any(kind != PERIODIC and not n for kind, n in zip(box.boundary, self.positions, strict=True)):
-            raise ValueError(
-                f"with positions={self.positions} a CoDANO cannot see the walls of a box with {box.boundary}; build it with positions=1"
-            )
+        check_walls("CoDANO", box, self.positions)
         dtype = torch.promote_types(x.dtype, torch.float32)
         matrices, weight = dft_matrices(box, self.modes, dtype, x.device), parseval(box, self.modes, dtype, x.device)
         if self.variables > self.in_channels:

@@ -32,7 +32,7 @@ from surrogates.contracts import Domain
 from surrogates.operators.checks import check_box, check_counts, per_axis
 from surrogates.operators.factorized_attention import AxisKernels, Geometry, check_harmonics, geometry, integrate, shares, standardise
 from surrogates.operators.film import FiLM
-from surrogates.operators.pointwise import Pointwise
+from surrogates.operators.pointwise import Pointwise, channels_first
 from surrogates.operators.positions import positions as harmonics_of
 from surrogates.record import recorded
 
@@ -111,7 +111,7 @@ class FactFormer(nn.Module):
         for time in self.times:
             h = self.step(h + time.to(h.dtype))
             y = gelu(self.project_in(h)).flatten(1, -2)
-            out.append(torch.matmul(self.project_out.weight, y.mT) + self.project_out.bias[:, None])  # channels first without a copy
+            out.append(channels_first(self.project_out, y))
         return torch.cat(out, 1)
 
 

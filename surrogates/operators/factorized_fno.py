@@ -29,12 +29,11 @@ from torch.nn.functional import gelu
 
 from surrogates.contracts import Domain
 from surrogates.domains import Box
-from surrogates.domains.box import PERIODIC
-from surrogates.operators.checks import check_box, check_numbers, per_axis
+from surrogates.operators.checks import check_box, check_numbers, check_walls, per_axis
 from surrogates.operators.film import FiLM
 from surrogates.operators.fourier import Matrices, axis_pair
-from surrogates.operators.pointwise import Pointwise
-from surrogates.operators.positions import positions as harmonics_of
+from surrogates.operators.pointwise import Pointwise, channels_first
+from surrogates.operators.positions import beside
 from surrogates.record import recorded
 
 Modulation = tuple[Tensor, ...] | None
@@ -88,16 +87,13 @@ class FactorizedFNO(nn.Module):
         """
         box = self._check(x, domain, embedding)
         matrices = line_matrices(box, self.modes, torch.promote_types(x.dtype, torch.float32), x.device)
-        h = x.movedim(1, -1)
-        if any(self.positions):
-            p = harmonics_of(box, self.positions, x.dtype, x.device)
-            h = torch.cat([h, p.expand(len(x), *box.shape, -1)], -1)
+        h = beside(x.movedim(1, -1), box, self.positions)
         h = self.lift(h)
         film = self.film(embedding) if self.film is not None else (None,) * len(self.blocks)
         for i, (block, modulation) in enumerate(zip(self.blocks, film, strict=True)):
             h = block(h, self.spectral[i % len(self.spectral)](h, matrices), modulation)
         h = gelu(self.project_in(h)).flatten(1, -2)
-        y = torch.matmul(self.project_out.weight, h.mT) + self.project_out.bias[:, None]  # channels first without a copy
+        y = channels_first(self.project_out, h)
         return y.view(len(x), -1, *box.shape)
 
     def _check(self, x: Tensor, domain: Domain, embedding: Tensor | None) -> Box:
@@ -109,10 +105,7 @@ class FactorizedFNO(nn.Module):
                     f"axis {axis} has {n} points and holds {n // 2 + 1} modes, counted from 0, but this {name} has modes={self.modes}; "
                     f"use a finer grid, or build it with at most {n // 2 + 1} there"
                 )
-        if any(kind != PERIODIC and not n for kind, n in zip(box.boundary, self.positions, strict=True)):
-            raise ValueError(
-                f"with positions={self.positions} a {name} cannot see the walls of a box with {box.boundary}; build it with positions=1"
-            )
+        check_walls(name, box, self.positions)
         return box
 
 

@@ -26,12 +26,11 @@ from torch import Tensor, nn
 from torch.nn.functional import gelu
 
 from surrogates.contracts import Domain
-from surrogates.domains.box import PERIODIC
-from surrogates.operators.checks import check_input, check_numbers, per_axis
+from surrogates.operators.checks import check_input, check_numbers, check_walls, per_axis
 from surrogates.operators.film import FiLM
 from surrogates.operators.fourier import Matrices, dft_matrices
-from surrogates.operators.pointwise import Pointwise
-from surrogates.operators.positions import positions as harmonics_of
+from surrogates.operators.pointwise import Pointwise, channels_first
+from surrogates.operators.positions import beside
 from surrogates.operators.spectral_conv import SpectralConv
 from surrogates.record import recorded
 
@@ -83,21 +82,15 @@ class FNO(nn.Module):
         the modes, for stretched cells, and for walls when the network sees no positions.
         """
         box = check_input("FNO", x, domain, embedding, channels=self.in_channels, size=self.embedding, modes=self.modes)
-        if any(kind != PERIODIC and not n for kind, n in zip(box.boundary, self.positions, strict=True)):
-            raise ValueError(
-                f"with positions={self.positions} an FNO cannot see the walls of a box with {box.boundary}; build it with positions=1"
-            )
+        check_walls("FNO", box, self.positions)
         matrices = dft_matrices(box, self.modes, torch.promote_types(x.dtype, torch.float32), x.device)
-        h = x.movedim(1, -1)
-        if any(self.positions):
-            p = harmonics_of(box, self.positions, x.dtype, x.device)
-            h = torch.cat([h, p.expand(len(x), *box.shape, -1)], -1)
+        h = beside(x.movedim(1, -1), box, self.positions)
         h = self.lift_out(gelu(self.lift_in(h)))
         film = self.film(embedding) if self.film is not None else ((None, None, None),) * len(self.blocks)
         for block, modulation in zip(self.blocks, film, strict=True):
             h = block(h, matrices, modulation)
         h = gelu(self.project_in(h)).flatten(1, -2)
-        y = torch.matmul(self.project_out.weight, h.mT) + self.project_out.bias[:, None]  # channels first without a copy
+        y = channels_first(self.project_out, h)
         return y.view(len(x), -1, *box.shape)
 
 

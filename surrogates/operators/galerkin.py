@@ -36,7 +36,7 @@ from surrogates.errors import nearest
 from surrogates.operators.checks import check_counts, per_axis
 from surrogates.operators.film import FiLM
 from surrogates.operators.points import check_points, points_of, repeat
-from surrogates.operators.pointwise import Pointwise
+from surrogates.operators.pointwise import Pointwise, channels_first
 from surrogates.operators.rotary import Turns, lowest_waves, rotate, turns
 from surrogates.record import recorded
 
@@ -118,7 +118,7 @@ class GalerkinTransformer(nn.Module):
             again = self.checkpoint and torch.is_grad_enabled()
             h = recompute(block, h, by, share, *modulation, use_reentrant=False) if again else block(h, by, share, *modulation)
         h = gelu(self.project_in(h))
-        return points.fields(torch.matmul(self.project_out.weight, h.mT) + self.project_out.bias[:, None])
+        return points.fields(channels_first(self.project_out, h))
 
     def _check_axes(self, domain: Box | Mesh) -> None:
         periodic = [kind == PERIODIC for kind in domain.boundary] if isinstance(domain, Box) else [p is not None for p in domain.periods]

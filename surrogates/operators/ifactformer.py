@@ -30,7 +30,7 @@ from surrogates.operators.checks import check_box, per_axis
 from surrogates.operators.factformer import Modulation, add, check_sizes, modulate
 from surrogates.operators.factorized_attention import AxisKernels, Geometry, check_harmonics, geometry, integrate, shares, standardise
 from surrogates.operators.film import FiLM
-from surrogates.operators.pointwise import Pointwise
+from surrogates.operators.pointwise import Pointwise, channels_first
 from surrogates.operators.positions import positions as harmonics_of
 from surrogates.record import recorded
 
@@ -92,8 +92,7 @@ class IFactFormer(nn.Module):
         for _ in range(self.iterations):
             h = self.block(h, tables, share, self.iterations, (gain, shift, gate))
         y = gelu(self.project_in(h)).flatten(1, -2)
-        y = torch.matmul(self.project_out.weight, y.mT) + self.project_out.bias[:, None]  # channels first without a copy
-        return y.view(len(x), -1, *box.shape)
+        return channels_first(self.project_out, y).view(len(x), -1, *box.shape)
 
 
 class ParallelBlock(nn.Module):

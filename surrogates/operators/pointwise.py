@@ -36,3 +36,8 @@ def affine(u: Float[Tensor, "*X Cin"], weight: Float[Tensor, "Cout Cin"], bias: 
     v = u.reshape(-1, *IMAGE, u.shape[-1]).permute(0, 3, 1, 2)  # channels_last in memory: a view
     y = conv2d(v, weight[:, :, None, None], bias)
     return y.permute(0, 2, 3, 1).reshape(*u.shape[:-1], -1)
+
+
+def channels_first(out: nn.Linear, h: Float[Tensor, "B N Cin"]) -> Float[Tensor, "B Cout N"]:
+    """W h + b with the channels before the points, without a copy."""
+    return torch.matmul(out.weight, h.mT) + out.bias[:, None]

@@ -21,6 +21,13 @@ def positions(box: Box, harmonics: tuple[int, ...], dtype: torch.dtype, device: 
     return _make(box, harmonics, dtype, device)
 
 
+def beside(h: Float[Tensor, "B *X C"], box: Box, harmonics: tuple[int, ...]) -> Float[Tensor, "B *X D"]:
+    """Fields, channels last, with the positions as channels behind their own; themselves where there are none."""
+    if not any(harmonics):
+        return h
+    return torch.cat([h, positions(box, harmonics, h.dtype, h.device).expand(len(h), *box.shape, -1)], -1)
+
+
 @lru_cache(maxsize=64)
 def _make(box: Box, harmonics: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Float[Tensor, "*X P"]:
     with torch.inference_mode(False), torch.no_grad():

@@ -13,20 +13,19 @@ Koehler et al., APEBench, 2024, https://arxiv.org/abs/2411.00180.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from surrogates.contracts import Domain
-from surrogates.operators.checks import check_box, check_counts, per_axis
-from surrogates.operators.convolution import ACTIVATIONS, Convolution, check_convolutional, fields, images, modulate
-from surrogates.operators.film import FiLM
-from surrogates.operators.padding import sides
+from surrogates.operators.checks import check_counts
+from surrogates.operators.convolution import ACTIVATIONS, Convolution, check_convolutional, modulate
+from surrogates.operators.stack import Stack
 from surrogates.record import recorded
 
 
 @recorded
-class ResNet(nn.Module):
+class ResNet(Stack):
     """A network from fields (B, in_channels, *X) to fields (B, out_channels, *X) on a `Box` of `dim` axes, at any resolution.
 
     blocks: of two convolutions with `width` channels; kernel: odd, points an axis; activation: "relu", "gelu" or "silu".
@@ -49,30 +48,10 @@ class ResNet(nn.Module):
         walls: str = "zeros",
         positions: int | Sequence[int] = 0,
     ) -> None:
-        super().__init__()
         check_convolutional(dim, walls, activation, kernel)
         check_counts(in_channels=in_channels, out_channels=out_channels, width=width, blocks=blocks)
-        self.in_channels, self.out_channels, self.embedding, self.dim, self.walls = in_channels, out_channels, embedding, dim, walls
-        self.positions = per_axis("positions", positions, dim)
-        self.lift = Convolution(in_channels + 2 * sum(self.positions), width, dim, 1)
-        self.blocks = nn.ModuleList(ResidualBlock(width, dim, kernel, ACTIVATIONS[activation]) for _ in range(blocks))
-        self.film = FiLM(embedding, width, blocks) if embedding else None
-        self.project = Convolution(width, out_channels, dim, 1)
-
-    def forward(
-        self, x: Float[Tensor, "B Cin *X"], domain: Domain, embedding: Float[Tensor, "G E"] | None = None
-    ) -> Float[Tensor, "B Cout *X"]:
-        """Normalised fields to normalised fields.
-
-        Raises TypeError for a domain that is not a Box, ValueError for the wrong channels or embedding, and for stretched cells.
-        """
-        box = check_box("ResNet", x, domain, embedding, channels=self.in_channels, size=self.embedding, dim=self.dim)
-        rules = sides(box, self.walls)
-        h = self.lift(images(x, box, self.positions), rules)
-        film = self.film(embedding) if self.film is not None else ((None, None, None),) * len(self.blocks)
-        for block, modulation in zip(self.blocks, film, strict=True):
-            h = block(h, rules, modulation)
-        return fields(self.project(h, rules), box)
+        block = partial(ResidualBlock, width, dim, kernel, ACTIVATIONS[activation])
+        super().__init__(in_channels, out_channels, embedding, block, blocks, dim=dim, width=width, walls=walls, positions=positions)
 
 
 class ResidualBlock(nn.Module):

@@ -29,13 +29,12 @@ from torch import Tensor, nn
 from torch.nn.functional import gelu, linear, silu
 
 from surrogates.contracts import Domain
-from surrogates.domains.box import PERIODIC
-from surrogates.operators.checks import check_input, check_numbers, per_axis
+from surrogates.operators.checks import check_input, check_numbers, check_walls, per_axis
 from surrogates.operators.film import FiLM
 from surrogates.operators.fourier import Matrices, analyse, analyse_fft, dft_matrices, synthesise, synthesise_fft
 from surrogates.operators.nonexpansive import nonexpansive
 from surrogates.operators.pointwise import Pointwise, affine
-from surrogates.operators.positions import positions as harmonics_of
+from surrogates.operators.positions import beside
 from surrogates.record import recorded
 
 Modulation = tuple[Tensor, ...] | None
@@ -90,16 +89,10 @@ class StabilisedFNO(nn.Module):
         """
         name = "StabilisedFNO"
         box = check_input(name, x, domain, embedding, channels=self.in_channels, size=self.embedding, modes=self.modes)
-        if any(kind != PERIODIC and not n for kind, n in zip(box.boundary, self.positions, strict=True)):
-            raise ValueError(
-                f"with positions={self.positions} a {name} cannot see the walls of a box with {box.boundary}; build it with positions=1"
-            )
+        check_walls(name, box, self.positions)
         matrices = dft_matrices(box, self.modes, torch.promote_types(x.dtype, torch.float32), x.device)
         lift, project, *stacks = self._bounded()
-        h = x.movedim(1, -1)
-        if any(self.positions):
-            p = harmonics_of(box, self.positions, x.dtype, x.device)
-            h = torch.cat([h, p.expand(len(x), *box.shape, -1)], -1)
+        h = beside(x.movedim(1, -1), box, self.positions)
         h = affine(h, self.raised * lift[0], self.lift.bias)
         film = self.film(embedding) if self.film is not None else (None,) * len(self.blocks)
         for block, modulation, *weights in zip(self.blocks, film, *stacks, strict=True):

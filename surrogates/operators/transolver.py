@@ -35,14 +35,13 @@ from torch.nn.functional import gelu, linear
 
 from surrogates.contracts import Domain
 from surrogates.domains import Box
-from surrogates.domains.box import PERIODIC
 from surrogates.domains.mesh import Mesh
-from surrogates.operators.checks import check_counts, per_axis
+from surrogates.operators.checks import check_counts, check_walls, per_axis
 from surrogates.operators.convolution import Convolution
 from surrogates.operators.film import FiLM
 from surrogates.operators.padding import sides
 from surrogates.operators.points import Points, check_points, repeat
-from surrogates.operators.pointwise import Pointwise
+from surrogates.operators.pointwise import Pointwise, channels_first
 from surrogates.record import recorded
 
 Modulation = tuple[Tensor | None, Tensor | None, Tensor | None]
@@ -115,14 +114,11 @@ class Transolver(nn.Module):
         film = self.film(embedding) if self.film is not None else ((None, None, None),) * len(self.blocks)
         for block, modulation in zip(self.blocks, film, strict=True):
             h = block(h, weight, modulation, domain)
-        y = torch.matmul(self.project.weight, self.norm(h).mT) + self.project.bias[:, None]
-        return points.fields(y)
+        return points.fields(channels_first(self.project, self.norm(h)))
 
     def _check_geometry(self, domain: Domain) -> None:
-        if isinstance(domain, Box) and any(kind != PERIODIC and not n for kind, n in zip(domain.boundary, self.positions, strict=True)):
-            raise ValueError(
-                f"with positions={self.positions} a Transolver cannot see the walls of {domain.boundary}; build it with positions=1"
-            )
+        if isinstance(domain, Box):
+            check_walls("Transolver", domain, self.positions)
         if self.kernel == 1:
             return
         if not isinstance(domain, Box) or any(edges is not None for edges in domain.edges):
