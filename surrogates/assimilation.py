@@ -24,15 +24,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from surrogates.around import Around
 from surrogates.contracts import Conditions, Noise, State
-from surrogates.fields import Fields
 from surrogates.refine.evidence import BundleMisfit, Evidence
 from surrogates.refine.guidance import Guidance, Guided, ordinary
 from surrogates.refine.moment_matching import MomentMatching
 from surrogates.surrogate import Surrogate
 
 
-class Assimilation(nn.Module):
+class Assimilation(Around, nn.Module):
     """A `Step`: the surrogate, guided where there is evidence.
 
     `guidance` is how (moment matching, unless given), `floor` where it reads its covariance. Raises TypeError for a surrogate whose
@@ -46,20 +46,8 @@ class Assimilation(nn.Module):
         Guided(surrogate.refiner, lambda x: x, self.guidance, floor=floor)  # refuses what it cannot guide
 
     @property
-    def inputs(self) -> Fields:
-        return self.surrogate.inputs
-
-    @property
-    def outputs(self) -> Fields:
-        return self.surrogate.outputs
-
-    @property
-    def history(self) -> int:
-        return self.surrogate.history
-
-    @property
-    def bundle(self) -> int:
-        return self.surrogate.bundle
+    def within(self) -> Surrogate:
+        return self.surrogate
 
     @property
     def generative(self) -> bool:

@@ -15,9 +15,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from surrogates.around import Around
 from surrogates.constraints.compose import over_bundle
 from surrogates.contracts import Conditions, Constraint, Domain, Noise, State
-from surrogates.fields import Fields
 from surrogates.noise import AtStep
 from surrogates.record import recorded
 from surrogates.refine.conditioning import conditioned
@@ -29,7 +29,7 @@ from surrogates.surrogate import Surrogate
 
 
 @recorded
-class Rolling(nn.Module):
+class Rolling(Around, nn.Module):
     """`Step` that makes one frame a call from a purely generative surrogate whose refiner is `DiffusionForcing`.
 
     `evaluations` a frame; the schedule's levels are those of T times as many steps. The state is the surrogate's and the window
@@ -57,16 +57,8 @@ class Rolling(nn.Module):
         refiner.check_trained(self._rolling)
 
     @property
-    def inputs(self) -> Fields:
-        return self.surrogate.inputs
-
-    @property
-    def outputs(self) -> Fields:
-        return self.surrogate.outputs
-
-    @property
-    def history(self) -> int:
-        return self.surrogate.history
+    def within(self) -> Surrogate:
+        return self.surrogate
 
     @property
     def bundle(self) -> int:

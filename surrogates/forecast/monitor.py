@@ -17,8 +17,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from surrogates.around import Around
 from surrogates.contracts import Conditions, Noise, State, Step
-from surrogates.fields import Fields
 from surrogates.noise import SeededNoise
 from surrogates.pde.residual import residuals
 from surrogates.pde.spectral import Spectral
@@ -106,7 +106,7 @@ class SpreadMonitor:
 
 
 @recorded
-class Guarded(nn.Module):
+class Guarded(Around, nn.Module):
     """`step`, but from the first bundle of a row that the monitor does not trust on, `fallback` makes that row's frames.
 
     The bundle itself is made again by the fallback from the frame before it, so that no frame comes out that was not trusted. The
@@ -124,20 +124,8 @@ class Guarded(nn.Module):
         self.step, self.monitor, self.fallback = step, monitor, fallback
 
     @property
-    def inputs(self) -> Fields:
-        return self.step.inputs
-
-    @property
-    def outputs(self) -> Fields:
-        return self.step.outputs
-
-    @property
-    def history(self) -> int:
-        return self.step.history
-
-    @property
-    def bundle(self) -> int:
-        return self.step.bundle
+    def within(self) -> Step:
+        return self.step
 
     @property
     def generative(self) -> bool:

@@ -20,6 +20,7 @@ import xarray as xr
 from jaxtyping import Float
 from torch import Tensor
 
+from surrogates.around import Around
 from surrogates.contracts import Conditions, Noise, State, Step
 from surrogates.data.series import Series, opened
 from surrogates.domains import Box
@@ -114,7 +115,7 @@ class Nested:
 
 
 @recorded
-class OneWay:
+class OneWay(Around):
     """A `Step`: `inner` inside `outer`, which is run along, `ratio` inner frames to one outer frame.
 
     `past` is the outer initial state, one for all rows, on `domain`. The state carries both models, so a run that is resumed goes on
@@ -136,20 +137,8 @@ class OneWay:
         self.interpolation = Interpolation(domain, inside, order)
 
     @property
-    def inputs(self) -> Fields:
-        return self.inner.inputs
-
-    @property
-    def outputs(self) -> Fields:
-        return self.inner.outputs
-
-    @property
-    def history(self) -> int:
-        return self.inner.history
-
-    @property
-    def bundle(self) -> int:
-        return self.inner.bundle
+    def within(self) -> Step:
+        return self.inner
 
     @property
     def generative(self) -> bool:

@@ -26,8 +26,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from surrogates.around import Around
 from surrogates.contracts import Conditions, Noise, State, Step
-from surrogates.fields import Fields
 from surrogates.noise import AtStep, uniform
 from surrogates.refine.evidence import Evidence, log_likelihood
 
@@ -38,7 +38,7 @@ CANDIDATE_STRIDE = 1 << 24
 LAST, WEIGHT, EVIDENCE, CALLS = "weighed_last", "log_weight", "log_evidence", "weighed_calls"
 
 
-class _Around(nn.Module):
+class _Weighed(Around, nn.Module):
     """A step around a step; its state is the inner one's and a few tensors more."""
 
     def __init__(self, step: Step, evidence: Evidence) -> None:
@@ -46,20 +46,8 @@ class _Around(nn.Module):
         self.step, self.evidence = step, evidence
 
     @property
-    def inputs(self) -> Fields:
-        return self.step.inputs
-
-    @property
-    def outputs(self) -> Fields:
-        return self.step.outputs
-
-    @property
-    def history(self) -> int:
-        return self.step.history
-
-    @property
-    def bundle(self) -> int:
-        return self.step.bundle
+    def within(self) -> Step:
+        return self.step
 
     @property
     def generative(self) -> bool:
@@ -76,7 +64,7 @@ class _Around(nn.Module):
         return past[:, -1]
 
 
-class BestOf(_Around):
+class BestOf(_Weighed):
     """The likeliest of `candidates` samples, frame bundle by frame bundle. Raises ValueError for candidates < 1, and without noise."""
 
     def __init__(self, step: Step, evidence: Evidence, candidates: int) -> None:
@@ -107,7 +95,7 @@ class BestOf(_Around):
         return chosen, {**_pick(new, best, len(rows)), LAST: chosen[:, -1]}
 
 
-class Particles(_Around):
+class Particles(_Weighed):
     """A particle filter of `members` rows a trajectory. Frames come back weighted as `weights(state)` says: alike after resampling, so
     with threshold 1 always. Raises ValueError for members < 1, a threshold outside [0, 1], rows that `members` does not divide, and
     without noise."""
