@@ -28,6 +28,7 @@ from surrogates.pde.shallow_water import ShallowWater
 from surrogates.pde.spectral import Spectral
 from surrogates.pde.stefan import Stefan
 from surrogates.pde.turbulence import IsotropicTurbulence
+from surrogates.pde.wave_medium import WaveMedium
 
 __all__ = [
     "Advection",
@@ -58,6 +59,7 @@ __all__ = [
     "Spectral",
     "Stefan",
     "Wave",
+    "WaveMedium",
     "etdrk2",
     "etdrk4",
     "lyapunov_exponent",

@@ -51,6 +51,7 @@ EQUATIONS: dict[str, Callable[..., Truth]] = {
     "gray_scott": pde.GrayScott,
     "advection": pde.Advection,
     "wave": pde.Wave,
+    "wave_medium": pde.WaveMedium,
     "mp_pde": pde.MessagePassingPDE,
     "riemann2d": pde.Riemann2d,
     "richtmyer_meshkov": pde.RichtmyerMeshkov,
