@@ -1,9 +1,8 @@
 """Normalisation: z = (f(u) - m) / s for states, and the same with statistics of their own for tendencies.
 
 f is the identity, but for fields with a transform (`surrogates.transforms`). A tendency is the difference of f of successive frames,
-f(u[t + dt]) - f(u[t]): in the units of u where there is no transform. Statistics are population moments over trajectories, times and points
-of the *training split only*, each point weighted with its measure and dry ones left out, merged chunk by chunk in float64
-(`surrogates.moments`). Which channels share them, and whether regions of a static field have their own, says a `Scaling`.
+f(u[t + dt]) - f(u[t]): in the units of u where there is no transform. Which channels share m and s, and whether regions of a static field
+have their own, says a `Scaling`; they are fitted on the training split alone (`surrogates.fitted`).
 
 Constants have the shape (C, 1, ..., 1) with one 1 an axis of space, so that (B, C, *X), (B, H, C, *X) and (B, T, C, *X) are all normalised
 by plain broadcasting. Those of R regions are a table (4, C, R) beside a map of region numbers (*X): they hold on that grid alone.
@@ -11,41 +10,19 @@ by plain broadcasting. Those of R regions are a table (4, C, R) beside a map of 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple, Protocol, runtime_checkable
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from surrogates.fields import Fields
+from surrogates.fitted import TRAINING, Stretch, Trajectories, fitted
 from surrogates.moments import Moments
-from surrogates.scaling import Scaling
+from surrogates.scaling import Scaling, warped
 
-TRAINING = "train"
 NAMES = ("state_mean", "state_std", "tendency_mean", "tendency_std")
-__all__ = ["NAMES", "Moments", "Normaliser", "Stretch", "Trajectories"]
-
-
-class Stretch(NamedTuple):
-    """Successive frames in physical units, of which the first `seen` ended the stretch that these go on from: their states count there."""
-
-    frames: Float[Tensor, "T C *X"]
-    seen: int = 0
-
-
-@runtime_checkable
-class Trajectories(Protocol):
-    """What statistics are taken from: the trajectories of one split, in stretches.
-
-    It may have `measure`, the weight of each point ("*X", or None where all count alike).
-    """
-
-    @property
-    def split(self) -> str: ...
-    @property
-    def channels(self) -> Sequence[str]: ...
-    def trajectories(self) -> Iterator[Stretch]: ...
+__all__ = ["NAMES", "TRAINING", "Moments", "Normaliser", "Stretch", "Trajectories"]
 
 
 class Normaliser(nn.Module):
@@ -110,31 +87,8 @@ class Normaliser(nn.Module):
 
         Raises ValueError for another split, a constant channel, a value that is not finite or that a transform does not take.
         """
-        if source.split != TRAINING:
-            raise ValueError(f"statistics come from the split 'train' only, not from {source.split!r}; the model must not see the others")
-        measure: Tensor | None = getattr(source, "measure", None)
-        warps = scaling.of_channels(fields) if scaling is not None and fields is not None else []
-        count = 0 if scaling is None or region is None else scaling.count
-        sums, dim = [[Moments.none(), Moments.none()] for _ in range(1 + count)], 1
-        for stretch in source.trajectories():
-            physical, seen = stretch.frames, stretch.seen
-            dim = physical.ndim - 2
-            u = _warped(physical, warps)
-            _check_floor(physical, warps, measure, source.channels)
-            steps = u[1:].double() - u[:-1].double()
-            for n, total in enumerate(sums):
-                weights = measure if n == 0 else (region == n - 1) * (torch.ones(()) if measure is None else measure)
-                for k, values in enumerate((u[seen:], steps)):
-                    total[k] = total[k] + Moments.of(values, weights)
-        for label, moments in zip(("state", "tendency"), sums[0], strict=True):
-            _check(label, moments, source.channels)
-        groups = [] if scaling is None or fields is None else scaling.groups(fields)
-        pooled = [[m.pooled(groups) for m in pair] for pair in sums]
-        whole = [v for m in pooled[0] for v in (m.mean, m.std)]
-        regions: dict[str, Tensor] = {}
-        if count and region is not None:
-            regions = {"regional": _table(pooled[1:], whole), "region": region}
-        return cls(*whole, dim=dim, scaling=scaling, fields=fields, **regions)
+        constants, dim, regional = fitted(source, scaling, fields, region)
+        return cls(*constants, dim=dim, scaling=scaling, fields=fields, regional=regional, region=region)
 
     @property
     def channels(self) -> int:
@@ -142,11 +96,11 @@ class Normaliser(nn.Module):
 
     def warp(self, u: Float[Tensor, "*B C *X"]) -> Float[Tensor, "*B C *X"]:
         """Physical states with their transforms, not yet centred and scaled: what tendencies are differences of."""
-        return _warped(u, self.warps, self.dim)
+        return warped(u, self.warps, self.dim)
 
     def unwarp(self, v: Float[Tensor, "*B C *X"]) -> Float[Tensor, "*B C *X"]:
         """The inverse of `warp`."""
-        return _warped(v, [(span, t.inverse) for span, t in self.warps], self.dim)
+        return warped(v, [(span, t.inverse) for span, t in self.warps], self.dim)
 
     def encode(self, u: Float[Tensor, "B ..."]) -> Float[Tensor, "B ..."]:
         """Physical states (B, C, *X) or (B, H, C, *X) -> normalised."""
@@ -191,52 +145,3 @@ class Normaliser(nn.Module):
             numbers = " | ".join(f"{by_name[n][c]:.6g}" for n in NAMES)
             lines.append(f"| {name} | {unit} | {numbers} |")
         return lines
-
-
-def _warped(u: Tensor, warps: Sequence[tuple[slice, object]], dim: int | None = None) -> Tensor:
-    """u (..., C, *X) with functions on some of its channels, as a new tensor where there are any."""
-    if not warps:
-        return u
-    axis = 1 if dim is None else u.ndim - 1 - dim
-    parts = list(u.unbind(axis))
-    for span, function in warps:
-        for c in range(span.start, span.stop):
-            parts[c] = function(parts[c])  # type: ignore[operator]
-    return torch.stack(parts, axis)
-
-
-def _table(regions: Sequence[Sequence[Moments]], whole: Sequence[Tensor]) -> Float[Tensor, "4 C R"]:
-    """The four constants in each region; those of the whole where a channel is absent from it or does not vary there."""
-    columns = []
-    for pair in regions:
-        column = []
-        for k, m in enumerate(pair):
-            mean, std = (m.mean, m.std) if not m.empty else (whole[2 * k], 0 * whole[2 * k + 1])
-            fit = std > 1e-7 * mean.abs().clamp_min(1e-30)
-            column += [torch.where(fit, mean, whole[2 * k]), torch.where(fit, std, whole[2 * k + 1])]
-        columns.append(torch.stack(column))
-    return torch.stack(columns, -1)
-
-
-def _check_floor(u: Tensor, warps: Sequence[tuple[slice, object]], measure: Tensor | None, channels: Sequence[str]) -> None:
-    for span, transform in warps:
-        floor = float(transform.floor)  # type: ignore[attr-defined]
-        for c in range(span.start, span.stop):
-            values = u[:, c] if measure is None else u[:, c][:, measure > 0]
-            if bool((values <= floor).any()):
-                raise ValueError(
-                    f"channel {channels[c]!r} goes down to {float(values.min()):.4g} in the training split, but {transform} takes values "
-                    f"above {floor:g}; choose SignedPower or Asinh, or another constant"
-                )
-
-
-def _check(label: str, moments: Moments, channels: Sequence[str]) -> None:
-    if moments.empty:
-        raise ValueError(f"the training split holds no {label} to take statistics from; it needs trajectories of two frames or more")
-    for name, mean, std in zip(channels, moments.mean.tolist(), moments.std.tolist(), strict=True):
-        if not (abs(mean) < float("inf") and std < float("inf")):
-            raise ValueError(f"channel {name!r} of the training split has {label} values that are not finite; run `surrogates data check`")
-        if std <= 1e-7 * max(abs(mean), 1e-30):
-            raise ValueError(
-                f"channel {name!r} has a constant {label} ({mean:.4g}) in the training split; drop it or give it as a static field"
-            )

@@ -11,9 +11,13 @@ A vector whose components share statistics keeps its direction when normalised.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from surrogates.errors import nearest
 from surrogates.fields import Fields
@@ -76,3 +80,15 @@ def scaling_of(entry: Any) -> Scaling | None:
         raise ValueError(f"normalise.transforms: expected a mapping of fields to transforms, got {written!r}")
     transforms = {str(name): transform_of(t, f"normalise.transforms.{name}") for name, t in written.items()}
     return Scaling(str(entry.get("by") or CHANNEL), transforms, str(entry.get("regions") or ""))
+
+
+def warped(u: Float[Tensor, "*B C *X"], warps: Sequence[tuple[slice, Callable[[Tensor], Tensor]]], dim: int) -> Float[Tensor, "*B C *X"]:
+    """Functions on some of the channels of fields on `dim` axes of space, as a new tensor where there are any."""
+    if not warps:
+        return u
+    axis = u.ndim - 1 - dim
+    parts = list(u.unbind(axis))
+    for span, function in warps:
+        for c in range(span.start, span.stop):
+            parts[c] = function(parts[c])
+    return torch.stack(parts, axis)
