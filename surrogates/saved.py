@@ -172,7 +172,7 @@ def _known(surrogate: Surrogate) -> list[tuple[str, Fields]]:
 def _where(domain: Domain) -> str:
     if isinstance(domain, Box):
         points = " x ".join(map(str, domain.shape))
-        return f"{points} points on {domain.lower} to {domain.upper} ({domain.units}), {', '.join(domain.boundary)}"
+        return f"{points} points on {domain.lower} to {domain.upper} ({domain.units}), {', '.join(domain.kinds)}"
     return repr(domain)
 
 

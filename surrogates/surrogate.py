@@ -28,6 +28,7 @@ from surrogates.constraints.compose import law_names, over_bundle
 from surrogates.constraints.soft import Soft, penalty
 from surrogates.contracts import Conditions, Constraint, Domain, Draws, Noise, State
 from surrogates.domains import Box, Masked, Patch, Sphere
+from surrogates.domains.ends import ends_of_grid
 from surrogates.fields import Fields
 from surrogates.heads.decode import SizedHead, decode
 from surrogates.known import Known
@@ -327,6 +328,9 @@ class Surrogate(nn.Module):
     def _check(self, conditions: Conditions) -> None:
         if not alike(conditions.domain, self.domain):
             raise ValueError(f"this surrogate was trained on {self.domain} and cannot run on {conditions.domain}")
+        if self.head is not None and ends_of_grid(conditions.domain) != ends_of_grid(self.domain):
+            ours, theirs = (", ".join(ends_of_grid(d)) or "none" for d in (self.domain, conditions.domain))
+            raise ValueError(f"this {type(self.head).__name__} was trained with open ends {ours} and cannot run with {theirs}")
         self.check_dt(conditions)
         for name in self.parameters_used:
             if name != TIME_STEP:

@@ -75,7 +75,7 @@ class Reflected(Clipped):
 
 @recorded
 class BoundedIntegral(ConservedIntegral):
-    """`ConservedIntegral` (budgets by `decay` and `forced`) within lower <= u <= upper; None is no bound.
+    """`ConservedIntegral` (budgets by `decay`, `forced` and `inflow`) within lower <= u <= upper; None is no bound.
 
     An integral that no field within the bounds has is missed by as little as possible, and the defect says so.
     """
@@ -89,8 +89,9 @@ class BoundedIntegral(ConservedIntegral):
         *,
         decay: str | None = None,
         forced: bool = False,
+        inflow: bool = False,
     ) -> None:
-        super().__init__(fields, field, decay=decay, forced=forced)
+        super().__init__(fields, field, decay=decay, forced=forced, inflow=inflow)
         check_bounds(lower, upper)
         self.lower, self.upper = lower, upper
 

@@ -71,6 +71,40 @@ def source_term(conditions: Conditions) -> Callable[[Tensor], Tensor]:
     return conditions.source_term
 
 
+def inflow(conditions: Conditions, channels: int) -> Source:
+    """What enters each cell through the boundary as a function of time, (B, channels, *X).
+
+    Raises ValueError where the conditions have none and, when called, where it gives something else.
+    """
+    given = conditions.inflow
+    if given is None:
+        raise ValueError("this law needs what flows in, but the conditions have no inflow; pass Conditions(inflow=...)")
+    shape = (channels, *conditions.domain.shape)
+
+    def checked(t: Tensor) -> Tensor:
+        per_cell = given(t)
+        if per_cell.shape[1:] != shape:
+            raise ValueError(
+                f"inflow(t) gave shape {tuple(per_cell.shape)}; it is what enters each cell, (B, {', '.join(map(str, shape))}); "
+                "share a net inflow among the cells at the boundary"
+            )
+        return per_cell
+
+    return checked
+
+
+def together(one: Source | None, other: Source | None) -> Source | None:
+    """The sum of two sources, either of which may be absent."""
+    if one is None or other is None:
+        return one or other
+
+    def added(t: Tensor) -> Tensor:
+        first = one(t)
+        return first + other(t).to(first.device)
+
+    return added
+
+
 def _mean(x: Float[Tensor, "G 1"]) -> Float[Tensor, "G 1"]:
     """(1 - exp(-x))/x, the integral of exp(-x (1 - s)) over s in 0..1."""
     small = x < 1e-8

@@ -29,6 +29,7 @@ from surrogates.constraints.channels import Channels
 from surrogates.constraints.fixed import Fixed
 from surrogates.contracts import Conditions, Domain
 from surrogates.domains import Box, Masked, Mesh, Sphere
+from surrogates.domains.ends import check_closed
 from surrogates.fields import Fields
 from surrogates.record import recorded
 
@@ -55,7 +56,8 @@ class DivergenceFree(Fixed):
     """div u = 0 for the vector field named `field` of `fields`: one component an axis, two or three, in the order of the axes.
 
     On a sphere that is northward, then eastward. Fluid may pass the boundaries of a mesh that `open_boundaries` names (inlet, outlet);
-    walls, coasts and other boundaries are closed. Other channels come back as they went in.
+    walls, coasts and other boundaries are closed, and a Box with open ends, through which the mean flow goes, is refused. Other channels
+    come back as they went in.
 
     Raises KeyError for an unknown field and ValueError for one that is not a vector of two or three components on a single level, or, when
     called, for a domain of another dimension, for open boundaries that it does not name, and for an eastward component that comes first.
@@ -104,6 +106,11 @@ class DivergenceFree(Fixed):
             )
         if self.open_boundaries and not isinstance(domain, Mesh):
             raise ValueError(f"open_boundaries {self.open_boundaries} are names of a Mesh's boundaries; a {type(domain).__name__} has none")
+        check_closed(
+            domain,
+            "DivergenceFree lets nothing pass the ends of a Box",
+            "leave it out here, or forecast on a Mesh of cells and name its open_boundaries",
+        )
         domain.check(u)
         if isinstance(domain, Box) and domain.all_periodic:
             return v, PERIODIC

@@ -20,6 +20,7 @@ from surrogates.constraints.channels import Channels
 from surrogates.constraints.integral import volume
 from surrogates.constraints.quadratic import Quadratic
 from surrogates.contracts import Conditions
+from surrogates.domains.ends import check_closed
 from surrogates.fields import Fields
 from surrogates.record import recorded
 
@@ -107,7 +108,7 @@ class EnergyBudget(_QuadraticLaw):
 
     `forced` takes f from `conditions.source_term`, in the units of du/dt. Without viscosity, drag and f, Q stays. `advance` reads input
     and dissipation off the last frame and the one at the end of its step, in a rollout as they are returned. Raises as EnergyBand and
-    ConservedIntegral do.
+    ConservedIntegral do; a domain with open ends, through which energy flows too, has no such budget.
     """
 
     references = 3
@@ -128,10 +129,12 @@ class EnergyBudget(_QuadraticLaw):
 
     def reference(self, u: Float[Tensor, "B C *X"], conditions: Conditions) -> Float[Tensor, "G 3"]:
         """Q, its input and its rate of decay, float64."""
+        self._check_ends(conditions)
         return torch.cat([self.value(u, conditions), self._input(u, conditions), self._decay(u, conditions)], 1)
 
     def advance(self, reference: Float[Tensor, "G 3"], u: Float[Tensor, "B C *X"], conditions: Conditions) -> Float[Tensor, "G 3"]:
         """The same one dt after `conditions.time`; u is the frame there."""
+        self._check_ends(conditions)
         now, before, decay = reference[:, :1], reference[:, 1:2], reference[:, 2:]
         later, after = self._decay(u, conditions.after(1)), self._input(u, conditions.after(1))
         moved = budget.trapezoid(now, before, after, conditions, (decay + later)[:, 0] / 2)
@@ -150,6 +153,10 @@ class EnergyBudget(_QuadraticLaw):
     ) -> Float[Tensor, "B C *X"]:
         """The field with fluctuations scaled to the budget. Where its mean alone has more, or it is uniform, the defect says so."""
         return self.held(u, reference[:, :1], conditions)
+
+    def _check_ends(self, conditions: Conditions) -> None:
+        what = "EnergyBudget knows what drives and dissipates inside"
+        check_closed(conditions.domain, what, "EnergyBand bounds the energy without a budget")
 
     def _input(self, u: Tensor, conditions: Conditions) -> Float[Tensor, "G 1"]:
         v, domain = self.channels.cut(u), conditions.domain

@@ -4,10 +4,11 @@
 
     J = - sum over the boundary of (v . n) u dA,
 
-from the values of u and v there: linear extrapolation at the walls of a Box (`walls`), linear on the boundary facets of a Mesh
-(`facets`). The values are those given as a function of time (a limited area in a larger model), and J is then integrated by Gauss-Legendre
-quadrature; or those of the field itself, known at both ends of a step, by the trapezoid of `budget`: the reference then holds the flux at
-the last frame beside the integral, and the step's error is dt^3 J''/12.
+from the values of u and v there: linear extrapolation at the ends of a Box (`walls`), linear on the boundary facets of a Mesh (`facets`).
+Of a Box that says which of its ends are open only those count, nothing passes the others; where it says nothing, all do. The values are
+those given as a function of time (a limited area in a larger model), and J is then integrated by Gauss-Legendre quadrature; or those of
+the field itself, known at both ends of a step, by the trapezoid of `budget`: the reference then holds the flux at the last frame beside
+the integral, and the step's error is dt^3 J''/12.
 
 Source: LeVeque, Finite Volume Methods for Hyperbolic Problems, 2002, section 2.1, https://doi.org/10.1017/CBO9780511791253.
 """
@@ -31,26 +32,10 @@ from surrogates.record import recorded
 
 @recorded
 class FluxedIntegral(ConservedIntegral):
-    """`ConservedIntegral` with what flows in: `conditions.inflow(t)` gives (B, C, *X), what enters each cell through the boundary of the
-    domain, of every channel of `fields`, in units of the field times volume a unit of time, as `heads.FluxForm` takes it. Cells that do
-    not count (land) take nothing."""
+    """`ConservedIntegral(inflow=True)`: with what flows in given, in each cell, by `conditions.inflow`."""
 
-    def source(self, conditions: Conditions) -> budget.Source:
-        """Raises ValueError where the conditions have no inflow, or where it gives something else than (B, C, *X)."""
-        inflow, inner = _inflow(conditions), super().source(conditions)
-
-        def gain(t: Tensor) -> Tensor:
-            given, shape = inflow(t), tuple(conditions.domain.shape)
-            if given.shape[1:] != (self.channels.count, *shape):
-                wanted = ", ".join(map(str, (self.channels.count, *shape)))
-                raise ValueError(
-                    f"inflow(t) gave shape {tuple(given.shape)}; it is what enters each cell, (B, {wanted}); "
-                    "share a net inflow among the cells at the boundary"
-                )
-            flux = total(self.channels.cut(given), conditions.domain)
-            return flux if inner is None else flux + inner(t).to(flux.device)
-
-        return gain
+    def __init__(self, fields: Fields, field: str, *, decay: str | None = None, forced: bool = False) -> None:
+        super().__init__(fields, field, decay=decay, forced=forced, inflow=True)
 
 
 @recorded
@@ -83,6 +68,9 @@ class OpenIntegral(ConservedIntegral):
         """The integrals and, unless given, what they gain in a unit of time, float64."""
         integrals = super().reference(u, conditions)
         return integrals if self.given else torch.cat([integrals, self._gain(u, conditions)], 1)
+
+    def check_ends(self, domain: Domain) -> None:
+        """What passes them is computed."""
 
     def source(self, conditions: Conditions) -> budget.Source:
         if conditions.boundary is None:
@@ -134,22 +122,9 @@ class OpenIntegral(ConservedIntegral):
         return reference[:, : self.kept], reference[:, self.kept :]
 
 
-def _inflow(conditions: Conditions) -> budget.Source:
-    if conditions.inflow is None:
-        raise ValueError("this law needs what flows in, but the conditions have no inflow; pass Conditions(inflow=...)")
-    return conditions.inflow
-
-
-def total(per_cell: Float[Tensor, "B c *X"], domain: Domain) -> Float[Tensor, "G c"]:
-    """The sum over the cells that count, float64."""
-    measure = domain.measure.to(per_cell.device)
-    density = per_cell.double() / torch.where(measure > 0, measure, 1.0)
-    return domain.integral(torch.where(measure > 0, density, 0.0))
-
-
 def _through_walls(q: Tensor, v: Tensor, box: Box) -> Float[Tensor, "B c"]:
     found = q.new_zeros(q.shape[:2])
-    for side in sides(box):
+    for side in box.open_ends or sides(box):
         w = wall(box, side)
         area = torch.ones((), dtype=torch.float64, device=q.device)
         for axis in range(box.dim):

@@ -22,7 +22,7 @@ CANCELLED = 1e-6
 
 @recorded
 class ScaledIntegral(ConservedIntegral):
-    """`ConservedIntegral` for a field of one sign, such as a density: the same budgets (`decay`, `forced`), held by scaling.
+    """`ConservedIntegral` for a field of one sign, such as a density: the same budgets (`decay`, `forced`, `inflow`), held by scaling.
 
     Where integral(u) and I differ in sign, or |integral(u)| < 1e-6 integral(|u|) (so also where u is 0), the channel is shifted as
     by ConservedIntegral: the integral holds, the sign of the field then may not.

@@ -29,8 +29,9 @@ from torch import Tensor
 
 from surrogates.constraints.alternating import Reached
 from surrogates.constraints.compose import none, where
-from surrogates.constraints.quantities import Quantity
+from surrogates.constraints.quantities import Function, Quantity
 from surrogates.contracts import Conditions, Domain
+from surrogates.domains.ends import check_closed
 from surrogates.fields import Fields
 from surrogates.record import recorded
 
@@ -79,6 +80,12 @@ class GaussNewton:
     def reference(self, u: Float[Tensor, "B C *X"], conditions: Conditions) -> Float[Tensor, "G R"]:
         """The values that are remembered, float64."""
         self._check(u)
+        totals = [type(q).__name__ for q in self.quantities if q.remembered and not isinstance(q, Function)]
+        if totals:
+            what = f"GaussNewton keeps {', '.join(totals)} as in the initial state"
+            check_closed(
+                conditions.domain, what, "leave them out; ConservedIntegral(..., inflow=True) holds an integral with what flows in"
+            )
         v = u.double()
         kept = [q(v, self.fields, conditions) for q in self.quantities if q.remembered]
         nothing = torch.zeros(len(u) * conditions.domain.members, 0, dtype=torch.float64, device=u.device)

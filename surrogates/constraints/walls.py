@@ -44,9 +44,8 @@ class Wall:
 
 
 def sides(box: Box) -> tuple[str, ...]:
-    """The names of its walls: x_lower, x_upper, y_lower and so on, of the axes that do not repeat."""
-    walled = [name for name, kind in zip(box.axes, box.boundary, strict=True) if kind != "periodic"]
-    return tuple(f"{name}_{end}" for name in walled for end in ("lower", "upper"))
+    """The names of its walls: x_lower, x_upper, y_lower and so on, of the axes that do not repeat, open or not."""
+    return box.ends
 
 
 def wall(box: Box, side: str) -> Wall:

@@ -1,7 +1,8 @@
 """The domain of a file of ours: what any reader of The Well's layout understands, and beside it what tells it exactly.
 
     dimensions           @spatial_dims; time (float64, @units, @calendar); x, y, z in the units of the box, or lat, lon in degrees
-    boundary_conditions  <axis>_<kind> of both ends of an axis; `dry`, a wall whose mask (*X) is true in the dry cells of a Masked domain
+    boundary_conditions  <axis>_<kind> of the ends of an axis, one or both; `dry`, a wall whose mask (*X) is true in the dry cells of a
+                         Masked domain
     surrogates           @domain: JSON without arrays; edges_x, ... (float64) of stretched axes
 
 The arrays are not in the JSON, since an attribute of HDF5 takes 64 KiB.
@@ -21,11 +22,11 @@ import torch
 from surrogates.data.arrays import Grid
 from surrogates.data.hdf5 import OURS, names, plain
 from surrogates.domains import Box, Masked, Patch, Sphere
-from surrogates.domains.box import PERIODIC
+from surrogates.domains.box import OPEN, PERIODIC
 from surrogates.domains.layout import GLOBE
 from surrogates.domains.masked import GRIDS
 
-OPEN, DRY, EDGES = "open", "dry", "edges_"
+DRY, EDGES = "dry", "edges_"
 CARTESIAN, SPHERICAL = "cartesian", "spherical"
 
 
@@ -88,15 +89,21 @@ def _grid(f: h5py.File, entry: Mapping[str, Any]) -> Box | Patch | Sphere:
 
 def _boundaries(group: h5py.Group, grid: Grid) -> None:
     inner = grid.box if isinstance(grid, Masked) else grid
-    ends = (OPEN, PERIODIC) if isinstance(inner, Sphere) else inner.boundary  # as the layout's own sphere has it
-    if isinstance(inner, Patch):
-        ends = tuple(PERIODIC if kind == PERIODIC else OPEN for kind in ends)
-    for axis, kind in zip(grid.axes, ends, strict=True):
-        mask = np.zeros(grid.shape[grid.axes.index(axis)], bool)
-        mask[[0, -1]] = True
-        _side(group.create_group(f"{axis}_{kind}"), [axis], kind, mask)
+    for axis, n, sides in zip(grid.axes, grid.shape, _sides(inner), strict=True):
+        for kind in dict.fromkeys(sides):
+            mask = np.zeros(n, bool)
+            mask[[place for place, side in zip((0, -1), sides, strict=True) if side == kind]] = True
+            _side(group.create_group(f"{axis}_{kind}"), [axis], kind, mask)
     if isinstance(grid, Masked):
         _side(group.create_group(DRY), grid.axes, "wall", ~grid.wet.numpy())
+
+
+def _sides(grid: Box | Patch | Sphere) -> tuple[tuple[str, str], ...]:
+    """What lies at both ends of each axis; the poles of a sphere are open, as the layout's own sphere has them."""
+    if isinstance(grid, Box):
+        return grid.sides
+    ends = (OPEN, PERIODIC) if isinstance(grid, Sphere) else tuple(PERIODIC if kind == PERIODIC else OPEN for kind in grid.boundary)
+    return tuple((kind, kind) for kind in ends)
 
 
 def _side(side: h5py.Group, axes: Sequence[str], kind: str, mask: Any) -> None:

@@ -4,6 +4,9 @@ Periodic axes hold N points lower + i h, h = (upper - lower)/N: the end point is
 Walled axes hold the centres of N cells between `edges` (equal cells unless edges are given). The measure of a cell is the
 product of its widths, and every integral and average is taken with it, in float64.
 
+A walled axis has two ends, "x_lower" and "x_upper". `open_ends` names those that are no walls: something passes them (an inlet, an outlet,
+a value that is held there, the cut of a larger box). Points lie as between walls; laws and heads know that what is inside is not all.
+
 Spectral derivatives use i k with the *derivative wavenumber* zeroed at the Nyquist index of an even axis: its sine is not
 represented there, so the derivative of a real field stays real and a projection built on it stays idempotent.
 Walled axes are differentiated by second-order differences at the cell centres.
@@ -22,13 +25,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-PERIODIC, WALL = "periodic", "wall"
+PERIODIC, WALL, OPEN = "periodic", "wall", "open"
 AXES = ("x", "y", "z")
 
 
 @dataclass(frozen=True)
 class Box:
-    """Geometry of fields (B, C, *X) on a box. Lengths are in `units`; `edges` stretch a walled axis, None elsewhere."""
+    """Geometry of fields (B, C, *X) on a box. Lengths are in `units`; `edges` stretch a walled axis, None elsewhere; `open_ends` are kept
+    in the order of `ends`. Raises ValueError for what does not fit together."""
 
     shape: tuple[int, ...]
     lower: tuple[float, ...]
@@ -36,6 +40,7 @@ class Box:
     boundary: tuple[str, ...]
     edges: tuple[tuple[float, ...] | None, ...] = ()
     units: str = "1"
+    open_ends: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         d = len(self.shape)
@@ -48,11 +53,18 @@ class Box:
                 raise ValueError(f"{name} has {len(getattr(self, name))} entries but shape {self.shape} has {d} axes")
         for n, lo, hi, kind, edges in zip(self.shape, self.lower, self.upper, self.boundary, self.edges, strict=True):
             if kind not in (PERIODIC, WALL):
-                raise ValueError(f"boundary {kind!r} is unknown; write 'periodic' or 'wall'")
+                hint = ", and name the ends that are open: open_ends=('x_lower', 'x_upper')" if kind == OPEN else ""
+                raise ValueError(f"boundary {kind!r} is unknown; write 'periodic' or 'wall'{hint}")
             if n < 1 or not hi > lo:
                 raise ValueError(f"an axis needs at least one point and upper > lower, got {n} points on [{lo}, {hi}]")
             if edges is not None:
                 self._check_edges(n, lo, hi, kind, edges)
+        if self.open_ends:
+            unknown = sorted(set(self.open_ends) - set(self.ends))
+            if unknown:
+                known = ", ".join(self.ends) or "none, as it repeats on every axis"
+                raise ValueError(f"open end {unknown[0]!r} is not among the ends of this Box: {known}")
+            object.__setattr__(self, "open_ends", tuple(end for end in self.ends if end in self.open_ends))
 
     @staticmethod
     def _check_edges(n: int, lo: float, hi: float, kind: str, edges: tuple[float, ...]) -> None:
@@ -122,6 +134,28 @@ class Box:
     @property
     def all_periodic(self) -> bool:
         return all(kind == PERIODIC for kind in self.boundary)
+
+    @property
+    def ends(self) -> tuple[str, ...]:
+        """x_lower, x_upper, y_lower and so on, of the axes that do not repeat."""
+        walled = [name for name, kind in zip(self.axes, self.boundary, strict=True) if kind != PERIODIC]
+        return tuple(f"{name}_{end}" for name in walled for end in ("lower", "upper"))
+
+    @property
+    def sides(self) -> tuple[tuple[str, str], ...]:
+        """What lies at the lower and the upper end of each axis: "periodic", "wall" or "open"."""
+        return tuple(
+            (kind, kind) if kind == PERIODIC else (self._side(f"{name}_lower"), self._side(f"{name}_upper"))
+            for name, kind in zip(self.axes, self.boundary, strict=True)
+        )
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The same in words, one an axis, such as "wall to open"."""
+        return tuple(low if low == up else f"{low} to {up}" for low, up in self.sides)
+
+    def _side(self, end: str) -> str:
+        return OPEN if end in self.open_ends else WALL
 
     def coordinate(self, axis: int) -> Float[Tensor, " n"]:
         """Points of one axis, float64."""
@@ -227,6 +261,7 @@ class Box:
             "boundary": list(self.boundary),
             "edges": [None if e is None else list(e) for e in self.edges],
             "units": self.units,
+            **({"open_ends": list(self.open_ends)} if self.open_ends else {}),
         }
 
     @classmethod
@@ -240,6 +275,7 @@ class Box:
             tuple(entry["boundary"]),
             tuple(None if e is None else tuple(float(v) for v in e) for e in entry["edges"]),
             entry["units"],
+            tuple(entry.get("open_ends", ())),
         )
 
 

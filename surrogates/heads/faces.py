@@ -1,9 +1,11 @@
 """The faces between the cells of a domain, each between a left and a right cell: F = A f passes a face of area A from left to right. What
 one cell loses the other gains, so whatever F is, the sum of V du over a closed domain is zero.
 
-    Box, Masked    a face at the upper side of each cell and axis; none through walls and coasts
+    Box, Masked    a face at the upper side of each cell and axis; none through walls and coasts. Where asked for, a face at an open end:
+                   of an upper one that of the last cells, of a lower one a face more at the lower side of the first
     Sphere         the same of the cells of its measure, with borders where sin(latitude) shares out the area; none over the poles
-    Mesh           the dual face of each pair of neighbours, with the area vector S_ij = -S_ji
+    Mesh           the dual face of each pair of neighbours, with the area vector S_ij = -S_ji; where asked for, what of the dual cell of
+                   a node lies in open boundaries, with the outward area vector S_i of its share (1/D) of their facets
 
 On simplices S_ij is the integral of a_i grad a_j - a_j grad a_i, with a the linear hat functions: the median dual face. Around an inner
 node they sum to zero, so that a uniform flux has no divergence. What a gradient drives through it is w_ij (P_i - P_j), with w_ij minus the
@@ -22,6 +24,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from surrogates.constraints.facets import boundary_facets
 from surrogates.contracts import Domain
 from surrogates.domains import Box, Masked, Mesh, Sphere
 from surrogates.domains.box import PERIODIC
@@ -32,76 +35,120 @@ from surrogates.domains.mesh_measure import gradient_weights, volumes
 
 @runtime_checkable
 class Faces(Protocol):
-    """Values of cells (B, C, *X) on both sides of every face (B, C, *F), and back as sums over the faces of a cell; volumes float64."""
+    """Values of cells (B, C, *X) on both sides of every face (B, C, *F), and back as sums over the faces of a cell; volumes float64.
+
+    Beyond an open end a value is 1, and what is summed there is lost: `entering` is what came from there, less what went.
+    """
 
     @property
     def volume(self) -> Float[Tensor, "*X"]: ...
     def left(self, u: Float[Tensor, "B C *X"]) -> Float[Tensor, "B C *F"]: ...
     def right(self, u: Float[Tensor, "B C *X"]) -> Float[Tensor, "B C *F"]: ...
     def sums(self, left: Float[Tensor, "B C *F"], right: Float[Tensor, "B C *F"]) -> Float[Tensor, "B C *X"]: ...
+    def entering(self, F: Float[Tensor, "B C *F"]) -> Float[Tensor, "B C *X"]: ...
 
 
 class GridFaces(NamedTuple):
-    """Upper faces (axis, *X) of the cells of a grid, which is closed where the area is zero."""
+    """Upper faces of the cells along each axis, then lower ones along the axes `lower`; closed where the area is zero. Beyond the last ones
+    of the axes `upper`, and beyond the lower ones, lies an open end."""
 
     volume: Float[Tensor, "*X"]
-    area: Float[Tensor, "axis ..."]
+    area: Float[Tensor, "face ..."]
+    upper: tuple[int, ...] = ()
+    lower: tuple[int, ...] = ()
 
-    def left(self, u: Float[Tensor, "B C *X"]) -> Float[Tensor, "B C axis *X"]:
-        return u[:, :, None].expand(-1, -1, len(self.area), *u.shape[2:])
+    def left(self, u: Float[Tensor, "B C *X"]) -> Float[Tensor, "B C face *X"]:
+        own = u[:, :, None].expand(-1, -1, u.ndim - 2, *u.shape[2:])
+        return torch.cat([own, torch.ones_like(own[:, :, : len(self.lower)])], 2) if self.lower else own
 
-    def right(self, u: Float[Tensor, "B C *X"]) -> Float[Tensor, "B C axis *X"]:
-        return torch.stack([u.roll(-1, 2 + a) for a in range(len(self.area))], 2)
+    def right(self, u: Float[Tensor, "B C *X"]) -> Float[Tensor, "B C face *X"]:
+        ahead = [_moved(u, 2 + a, -1, 1.0 if a in self.upper else None) for a in range(u.ndim - 2)]
+        return torch.stack([*ahead, *(u for _ in self.lower)], 2)
 
-    def sums(self, left: Float[Tensor, "B C axis *X"], right: Float[Tensor, "B C axis *X"]) -> Float[Tensor, "B C *X"]:
-        back = [r.roll(1, 2 + a) for a, r in enumerate(right.unbind(2))]
-        return left.sum(2) + torch.stack(back).sum(0)
+    def sums(self, left: Float[Tensor, "B C face *X"], right: Float[Tensor, "B C face *X"]) -> Float[Tensor, "B C *X"]:
+        axes, taken = left.ndim - 3, [*right.unbind(2)]
+        for a in range(axes):
+            taken[a] = _moved(taken[a], 2 + a, 1, 0.0 if a in self.upper else None)
+        return left[:, :, :axes].sum(2) + torch.stack(taken).sum(0)
+
+    def entering(self, F: Float[Tensor, "B C face *X"]) -> Float[Tensor, "B C *X"]:
+        axes = F.ndim - 3
+        into = F[:, :, axes:].sum(2)
+        for a in self.upper:
+            last = torch.zeros(F.shape[3 + a], dtype=F.dtype, device=F.device)
+            last[-1] = 1
+            into = into - F[:, :, a] * last.reshape(-1, *(1,) * (axes - 1 - a))
+        return into
+
+
+def _moved(u: Tensor, dim: int, by: int, beyond: float | None) -> Tensor:
+    """What the neighbour before (`by` = 1) or after (-1) has: round the end where `beyond` is None, else that number there."""
+    moved = u.roll(by, dim)
+    if beyond is None:
+        return moved
+    n, end = u.shape[dim], torch.full_like(moved.narrow(dim, 0, 1), beyond)
+    parts = [end, moved.narrow(dim, 1, n - 1)] if by > 0 else [moved.narrow(dim, 0, n - 1), end]
+    return torch.cat(parts, dim)
 
 
 class MeshFaces(NamedTuple):
-    """Pairs of neighbours (left, right), the area vectors of the faces between them, and their conductances w."""
+    """Pairs of neighbours (left, right), the area vectors of the faces between them, and their conductances w; then the nodes `rim` of
+    open boundaries with their outward area vectors, left of what lies beyond."""
 
     volume: Float[Tensor, " node"]
     pairs: Int[Tensor, "2 pair"]
     area: Float[Tensor, "pair D"]
     conductance: Float[Tensor, " pair"]
+    rim: Int[Tensor, " rim"]
+    outward: Float[Tensor, "rim D"]
 
-    def left(self, u: Float[Tensor, "B C node"]) -> Float[Tensor, "B C pair"]:
-        return u.index_select(2, self.pairs[0])
+    def left(self, u: Float[Tensor, "B C node"]) -> Float[Tensor, "B C face"]:
+        return u.index_select(2, torch.cat([self.pairs[0], self.rim]))
 
-    def right(self, u: Float[Tensor, "B C node"]) -> Float[Tensor, "B C pair"]:
-        return u.index_select(2, self.pairs[1])
+    def right(self, u: Float[Tensor, "B C node"]) -> Float[Tensor, "B C face"]:
+        return torch.cat([u.index_select(2, self.pairs[1]), u.new_ones(*u.shape[:2], len(self.rim))], 2)
 
-    def sums(self, left: Float[Tensor, "B C pair"], right: Float[Tensor, "B C pair"]) -> Float[Tensor, "B C node"]:
+    def sums(self, left: Float[Tensor, "B C face"], right: Float[Tensor, "B C face"]) -> Float[Tensor, "B C node"]:
         none = left.new_zeros(*left.shape[:2], len(self.volume))
-        return none.index_add(2, self.pairs[0], left).index_add(2, self.pairs[1], right)
+        given = none.index_add(2, torch.cat([self.pairs[0], self.rim]), left)
+        return given.index_add(2, self.pairs[1], right[:, :, : self.pairs.shape[1]])
+
+    def entering(self, F: Float[Tensor, "B C face"]) -> Float[Tensor, "B C node"]:
+        return F.new_zeros(*F.shape[:2], len(self.volume)).index_add(2, self.rim, -F[:, :, self.pairs.shape[1] :])
 
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
-def faces(domain: Domain, device: torch.device) -> GridFaces | MeshFaces:
-    """Of a domain, made once. Raises ValueError for a domain whose cells have no known faces."""
+def faces(domain: Domain, device: torch.device, ends: tuple[str, ...] = ()) -> GridFaces | MeshFaces:
+    """Of a domain, made once, with faces at these ends of a grid, or on these boundaries of a mesh; all others are closed.
+
+    Raises ValueError for a domain whose cells have no known faces, and for an end or boundary that it does not have.
+    """
     if isinstance(domain, Mesh):
-        return _of_mesh(domain, device)
+        return _of_mesh(domain, device, ends)
     if isinstance(domain, Box | Sphere) or (isinstance(domain, Masked) and isinstance(domain.box, Box)):
-        return _of_grid(domain, device)
+        return _of_grid(domain, device, ends)
     raise ValueError(f"fluxes pass between the cells of a Box, a Masked box, a Sphere or a Mesh, not of a {type(domain).__name__}")
 
 
 @lru_cache(maxsize=16)
-def _of_grid(domain: Box | Masked | Sphere, device: torch.device) -> GridFaces:
+def _of_grid(domain: Box | Masked | Sphere, device: torch.device, ends: tuple[str, ...]) -> GridFaces:
     with kept():
         volume = domain.measure
         if isinstance(domain, Sphere):
             return GridFaces(volume.to(device), _of_sphere(domain).to(device))
         box = domain.box if isinstance(domain, Masked) else domain
         assert isinstance(box, Box)
-        area = torch.stack([box.measure / box.widths(a).reshape(-1, *(1,) * (box.dim - 1 - a)) for a in range(box.dim)])
+        wet = domain.wet if isinstance(domain, Masked) else torch.ones(box.shape, dtype=torch.bool)
+        upper, lower = (tuple(a for a, name in enumerate(box.axes) if f"{name}_{end}" in ends) for end in ("upper", "lower"))
+        whole = [box.measure / box.widths(a).reshape(-1, *(1,) * (box.dim - 1 - a)) for a in range(box.dim)]
+        area = [whole[a] * (wet & wet.roll(-1, a)) for a in range(box.dim)]
         for a, kind in enumerate(box.boundary):
             if kind != PERIODIC:
-                area[a].select(a, -1).zero_()
-            if isinstance(domain, Masked):
-                area[a] *= domain.wet & domain.wet.roll(-1, a)
-        return GridFaces(torch.where(volume > 0, volume, 1.0).to(device), area.to(device))
+                area[a].select(a, -1).copy_((whole[a] * wet).select(a, -1) * (a in upper))
+        for a in lower:
+            area.append(torch.zeros_like(whole[a]))
+            area[-1].select(a, 0).copy_((whole[a] * wet).select(a, 0))
+        return GridFaces(torch.where(volume > 0, volume, 1.0).to(device), torch.stack(area).to(device), upper, lower)
 
 
 def _of_sphere(sphere: Sphere) -> Float[Tensor, "2 lat lon"]:
@@ -115,12 +162,25 @@ def _of_sphere(sphere: Sphere) -> Float[Tensor, "2 lat lon"]:
 
 
 @lru_cache(maxsize=16)
-def _of_mesh(mesh: Mesh, device: torch.device) -> MeshFaces:
+def _of_mesh(mesh: Mesh, device: torch.device, ends: tuple[str, ...]) -> MeshFaces:
     with kept():
         once = mesh.edges[0] < mesh.edges[1]
         pairs = mesh.edges[:, once]
         area, conductance = _of_cloud(mesh, once) if mesh.cells is None else _of_cells(mesh, mesh.cells, pairs)
-        return MeshFaces(*(x.to(device) for x in (mesh.measure, pairs, area, conductance)))
+        return MeshFaces(*(x.to(device) for x in (mesh.measure, pairs, area, conductance, *_rim(mesh, ends))))
+
+
+def _rim(mesh: Mesh, names: tuple[str, ...]) -> tuple[Int[Tensor, " rim"], Float[Tensor, "rim D"]]:
+    """The nodes of the facets all of whose corners lie on these boundaries, and what of those facets is theirs."""
+    outward = torch.zeros_like(mesh.points)
+    if names:
+        corners, areas = boundary_facets(mesh)
+        there = torch.stack([mesh.boundary(name) for name in names]).any(0)[corners].all(1)
+        share = areas[there] / corners.shape[1]
+        for corner in corners[there].unbind(1):
+            outward.index_add_(0, corner, share)
+    rim = outward.any(1).nonzero().flatten()
+    return rim, outward[rim]
 
 
 def _of_cells(mesh: Mesh, cells: Tensor, pairs: Tensor) -> tuple[Float[Tensor, "pair D"], Float[Tensor, " pair"]]:

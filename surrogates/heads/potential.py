@@ -24,6 +24,7 @@ from surrogates.constraints.divergence import DivergenceFree
 from surrogates.contracts import Conditions, Domain
 from surrogates.domains import Box
 from surrogates.domains.box import AXES, PERIODIC
+from surrogates.domains.ends import check_closed
 from surrogates.fields import Fields
 from surrogates.heads.decode import check, length_of
 from surrogates.normalise import Normaliser
@@ -86,4 +87,6 @@ class Potential(ABC):
                 f"{self.name} takes a Box of {self.dim} axes, one for each component, not a {type(domain).__name__}{axes}; "
                 "the constraint DivergenceFree may know a projection there"
             )
+        what = f"a flow of {self.name} passes no end of a Box"
+        check_closed(domain, what, "leave this head out, or forecast what flows by FluxForm, which knows open ends")
         return [a for a, kind in enumerate(domain.boundary) if kind == PERIODIC] if self.mean_flow else []

@@ -4,9 +4,9 @@
     spherical (theta, phi) in radians  Sphere: colatitude from the north, longitude; lat and lon in degrees likewise
     spherical (r, theta, phi), ...     Box of the coordinates themselves, its measure is theirs; attribute `axes` names them
 
-A Box knows walls and periodic ends only; attribute `boundary_conditions` keeps all of them as JSON: kind (wall, open, periodic), axes,
-fields, at which ends, with which values. A mask that is not just the ends of an axis becomes a static field `boundary_<name>` of zeros and
-ones, and values that lie there a field `boundary_<name>_values`.
+A Box knows which of its ends repeat, are walls or are open; attribute `boundary_conditions` keeps all of them as JSON: kind (wall, open,
+periodic), axes, fields, at which ends, with which values. A mask that is not just the ends of an axis becomes a static field
+`boundary_<name>` of zeros and ones, and values that lie there a field `boundary_<name>_values`.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from surrogates.data.formats import checks
 from surrogates.data.formats.edges import box_of
+from surrogates.data.formats.ends import opened
 from surrogates.data.formats.given import Given
 from surrogates.domains import Box, Sphere
 from surrogates.domains.box import PERIODIC, WALL
@@ -124,7 +125,12 @@ def domain_of(
     said = given.boundary or tuple(PERIODIC if a in periodic else WALL for a in axes)
     if len(said) != len(axes):
         raise ValueError(f"{path}: boundary has {len(said)} entries but the axes are {axes}")
-    return box_of(points, list(said), f"{path}: dimensions {', '.join(axes)}", given.units.get("length", "1"))
+    box = box_of(points, list(said), f"{path}: dimensions {', '.join(axes)}", given.units.get("length", "1"))
+    if given.boundary:
+        return box
+    opened_box = opened(box, [c.entry() for c in conditions if c.at_ends], axes)
+    assert isinstance(opened_box, Box)
+    return opened_box
 
 
 def is_globe(axes: tuple[str, ...], grid_type: str) -> bool:
