@@ -121,7 +121,7 @@ def _grid(domain: AnyDomain) -> str:
     if isinstance(domain, Box):
         stretched = [a for a, e in zip(domain.axes, domain.edges, strict=True) if e is not None]
         note = f", stretched along {', '.join(stretched)}" if stretched else ""
-        return f"{shape} on {' x '.join(f'{v:.6g}' for v in domain.lengths)}, {', '.join(domain.boundary)}{note}"
+        return f"{shape} on {' x '.join(f'{v:.6g}' for v in domain.lengths)}, {', '.join(domain.kinds)}{note}"
     return _mesh(domain)
 
 
