@@ -97,7 +97,7 @@ class Coarse:
 
     def _block(self, values: NDArray[Any], fine: AnyDomain, vector: bool) -> NDArray[Any]:
         lead = values.shape[: values.ndim - len(fine.shape)]
-        u = self.values(torch.from_numpy(np.ascontiguousarray(values)).reshape(-1, 1, *fine.shape), fine, vector=vector)
+        u = self.values(torch.from_numpy(np.require(values, requirements=["C", "W"])).reshape(-1, 1, *fine.shape), fine, vector=vector)
         return np.asarray(u.reshape(*lead, *u.shape[2:]).numpy())
 
     def domain(self, fine: AnyDomain) -> AnyDomain:

@@ -52,6 +52,15 @@ def test_coarse_points_lie_in_the_middle_of_the_fine_ones(name: str) -> None:
         torch.testing.assert_close(coarse.coordinate(axis), x, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.filterwarnings("error")
+def test_values_that_may_not_be_written_are_averaged_without_a_word() -> None:
+    """What is mapped from a file, in a process that has not yet warned."""
+    fine = DOMAINS["patch"]
+    values = field(fine).numpy()
+    values.setflags(write=False)
+    assert np.array_equal(Coarse(2)._block(values, fine, False), Coarse(2)._block(values.copy(), fine, False))
+
+
 def test_two_steps_are_one() -> None:
     fine = DOMAINS["sphere"]
     u, middle = field(fine), Coarse(2).domain(fine)
