@@ -31,7 +31,8 @@ from surrogates.errors import nearest
 from surrogates.fields import Field, Fields
 from surrogates.pde import faces, gas, viscous
 from surrogates.pde.cells import SIDES, TRANSMISSIVE, kinds, padded, resampled
-from surrogates.pde.coefficients import Coefficients, Constant, Parameters, longest, precision
+from surrogates.pde.coefficients import Constant, Parameters
+from surrogates.pde.solver import Solver, check_dt, of_rows, points
 from surrogates.record import recorded
 
 DENSITY = Field("density", long_name="density")
@@ -43,7 +44,7 @@ Masks: TypeAlias = tuple[Tensor, Tensor]  # of faces across x, and across y
 
 
 @recorded
-class Compressible(Coefficients):
+class Compressible(Solver):
     """Density, momentum and energy in and out: (B, 4, x, y), averages over cells of a Box, periodic or with `sides` on its walled axes:
     "transmissive" or "reflecting" (slip, no heat). A `Step`, batched over rows, differentiable.
 
@@ -52,8 +53,6 @@ class Compressible(Coefficients):
     """
 
     fields = Fields.of(DENSITY, MOMENTUM, ENERGY)
-    history = 1
-    bundle = 1
 
     def __init__(
         self,
@@ -67,23 +66,12 @@ class Compressible(Coefficients):
         sides: str = TRANSMISSIVE,
         courant: float = 0.4,
     ) -> None:
-        super().__init__({"gamma": gamma, "viscosity": viscosity, "prandtl": prandtl})
-        self.resolution = (resolution,) * 2 if isinstance(resolution, int) else None if resolution is None else tuple(resolution)
-        if self.resolution is not None and len(self.resolution) != 2:
-            raise ValueError(f"resolution {self.resolution} needs 2 entries, or one number for both axes")
+        super().__init__(max_dt, dtype, {"gamma": gamma, "viscosity": viscosity, "prandtl": prandtl})
         if sides not in SIDES:
             raise ValueError(f"sides {sides!r} are unknown; write one of {list(SIDES)}{nearest(sides, SIDES)}")
         if not 0 < courant <= 0.5:
             raise ValueError(f"courant must lie in (0, .5], beyond which nothing keeps the pressure positive, got {courant}")
-        self.max_dt, self.dtype, self.sides, self.courant = longest(max_dt), precision(dtype), sides, courant
-
-    @property
-    def inputs(self) -> Fields:
-        return self.fields
-
-    @property
-    def outputs(self) -> Fields:
-        return self.fields
+        self.resolution, self.sides, self.courant = points(resolution, 2), sides, courant
 
     def box(self, domain: object) -> Box:
         """The solver's cells. Raises ValueError for a domain that is no plane Box in equal cells."""
@@ -106,12 +94,8 @@ class Compressible(Coefficients):
         """The last frame on the solver's cells. Raises ValueError for other channels or another grid, and where density or pressure
         are not positive."""
         domain, box = conditions.domain, self.box(conditions.domain)
-        if past.shape[2] != 4:
-            raise ValueError(f"past has {past.shape[2]} channels but {type(self).__name__} takes 4: {self.fields.channels}")
-        q = past[:, -1].to(self.dtype or past.dtype)
         assert isinstance(domain, Box)
-        domain.check(q)
-        q = resampled(q, domain, box)
+        q = resampled(self.last(past, domain), domain, box)
         (gamma,) = columns(self.parameters(conditions), q, "gamma")
         if bool((lost(q, gamma) & q.isfinite().all(1)).any()):  # what is not finite blew up before, and goes on so
             raise ValueError("density and pressure must be positive everywhere: p = (gamma - 1) (energy - momentum^2/(2 density))")
@@ -120,12 +104,11 @@ class Compressible(Coefficients):
     def __call__(self, state: State, conditions: Conditions, noise: Noise | None = None) -> tuple[Float[Tensor, "B 1 4 X Y"], State]:
         """One frame, `conditions.dt` later."""
         box, p, left = self.box(conditions.domain), self.parameters(conditions), conditions.dt.to(state["q"].device)
-        if not bool((left > 0).all()):
-            raise ValueError(f"dt must be positive, got {left.tolist()}")
+        check_dt(left)
         q = state["q"]
         while bool((left > 0).any()):
             rows = (left > 0).nonzero().flatten()
-            own = {name: v if len(v) == 1 else v[rows] for name, v in p.items()}
+            own = of_rows(p, rows)
             steps = torch.ceil(left[rows] / self.longest(q[rows], box, own) * (1 - 1e-12)).clamp_min(1)
             h = left[rows] / steps
             q = q.index_copy(0, rows, self.advance(q[rows], h.to(q.dtype).reshape(-1, 1, 1, 1), box, own))

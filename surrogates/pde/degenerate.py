@@ -16,7 +16,7 @@ difference approximations of BV solutions to degenerate convection-diffusion equ
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -28,12 +28,13 @@ from surrogates.domains import Box
 from surrogates.domains.box import PERIODIC
 from surrogates.fields import Field, Fields
 from surrogates.pde import tridiagonal
-from surrogates.pde.coefficients import Coefficients, Constant, Parameters, fewest, longest, precision
+from surrogates.pde.coefficients import Constant, Parameters, fewest
+from surrogates.pde.solver import Solver, check_dt, of_rows, points
 
 ITERATIONS = 100
 
 
-class Degenerate(Coefficients, ABC):
+class Degenerate(Solver):
     """A solver as a `Step`, batched over rows, differentiable. The ends follow an exact solution of the equation, which is also the
     initial state.
 
@@ -42,17 +43,12 @@ class Degenerate(Coefficients, ABC):
     """
 
     fields = Fields.of(Field("u"))
-    history = 1
-    bundle = 1
 
     def __init__(
         self, resolution: int | Sequence[int] | None, max_dt: float, dtype: torch.dtype | str | None, parameters: Mapping[str, Constant]
     ) -> None:
-        super().__init__(parameters)
-        self.resolution = (resolution,) if isinstance(resolution, int) else None if resolution is None else tuple(resolution)
-        if self.resolution is not None and len(self.resolution) != 1:
-            raise ValueError(f"resolution {self.resolution} must be one number of cells")
-        self.max_dt, self.dtype = longest(max_dt), precision(dtype)
+        super().__init__(max_dt, dtype, parameters)
+        self.resolution = points(resolution, 1)
 
     # -- what an equation says ---------------------------------------------------------------------------------
 
@@ -70,14 +66,6 @@ class Degenerate(Coefficients, ABC):
 
     # -- what makes it a Step ----------------------------------------------------------------------------------
 
-    @property
-    def inputs(self) -> Fields:
-        return self.fields
-
-    @property
-    def outputs(self) -> Fields:
-        return self.fields
-
     def box(self, domain: object) -> Box:
         """The solver's cells. Raises ValueError where the domain is no line between walls in equal cells, or cells do not divide."""
         if not isinstance(domain, Box) or domain.dim != 1 or PERIODIC in domain.boundary or domain.edges[0] is not None:
@@ -87,11 +75,8 @@ class Degenerate(Coefficients, ABC):
     def begin(self, past: Float[Tensor, "B H C *X"], conditions: Conditions) -> State:
         """The last frame on the solver's cells. Raises ValueError for other channels, another grid or values below zero."""
         box = self.box(conditions.domain)
-        if past.shape[2] != 1:
-            raise ValueError(f"past has {past.shape[2]} channels but {type(self).__name__} takes 1: {self.fields.channels}")
-        u = past[:, -1].to(self.dtype or past.dtype)
         assert isinstance(conditions.domain, Box)
-        conditions.domain.check(u)
+        u = self.last(past, conditions.domain)
         if bool((u < 0).any()):
             raise ValueError(f"u must not be negative, got {float(u.min()):g}; {type(self).__name__} keeps it so")
         zero = torch.zeros(len(u), dtype=torch.float64, device=u.device)
@@ -101,12 +86,11 @@ class Degenerate(Coefficients, ABC):
     def __call__(self, state: State, conditions: Conditions, noise: Noise | None = None) -> tuple[Float[Tensor, "B 1 1 X"], State]:
         """One frame, `conditions.dt` later. The time is the state's own."""
         box, p, dt = self.box(conditions.domain), self.parameters(conditions), conditions.dt.to(state["time"].device)
-        if not bool((dt > 0).all()):
-            raise ValueError(f"dt must be positive, got {dt.tolist()}")
+        check_dt(dt)
         counts, u, gained = fewest(dt, self.max_dt), state["u"], state["gained"]
         for n in sorted(set(counts.tolist())):
             rows = (counts == n).nonzero().flatten()
-            q = {name: v if len(v) == 1 else v[rows] for name, v in p.items()}
+            q = of_rows(p, rows)
             part, came = u[rows], gained[rows]
             for i in range(n):
                 part, inflow = self.advance(part, state["time"][rows] + (i + 1) / n * dt[rows], dt[rows] / n, box, q)

@@ -7,10 +7,10 @@ keeps nothing but the modes, so that a run does not depend on how often its fram
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Generic, TypeAlias, TypeVar
+from typing import Generic, TypeAlias, TypeVar
 
 import torch
 from jaxtyping import Complex, Float, Int64
@@ -18,9 +18,9 @@ from torch import Tensor
 
 from surrogates.contracts import Conditions, Noise, State
 from surrogates.domains import Box, Sphere
-from surrogates.fields import Fields
-from surrogates.pde.coefficients import Coefficients, Constant, Parameters, fewest, longest, precision
+from surrogates.pde.coefficients import Constant, Parameters, fewest
 from surrogates.pde.etd import Advance, Nonlinear, Scheme
+from surrogates.pde.solver import Solver, check_dt, of_rows
 
 D = TypeVar("D", Box, Sphere)
 
@@ -45,7 +45,7 @@ def same_basis(w: Tensor) -> Tensor:
     return w
 
 
-class Exponential(Coefficients, ABC, Generic[D]):
+class Exponential(Solver, Generic[D]):
     """A truth solver as a `Step`, batched over rows, differentiable, on any device.
 
     `max_dt` is its longest substep, `dtype` the precision it works and answers in (None: that of the data; make truth in float64).
@@ -55,13 +55,8 @@ class Exponential(Coefficients, ABC, Generic[D]):
     State: `spectrum` (B, F, *K) complex, and `step`, the number of calls made.
     """
 
-    fields: ClassVar[Fields]
-    history = 1
-    bundle = 1
-
     def __init__(self, max_dt: float, scheme: Scheme, dtype: torch.dtype | str | None, parameters: Mapping[str, Constant]) -> None:
-        super().__init__(parameters)
-        self.max_dt, self.dtype = longest(max_dt), precision(dtype)
+        super().__init__(max_dt, dtype, parameters)
         self.scheme = scheme
         self._plans: list[tuple[Hashable, Tensor, Tensor, list[Plan]]] = []
 
@@ -89,25 +84,11 @@ class Exponential(Coefficients, ABC, Generic[D]):
 
     # -- what makes it a Step ----------------------------------------------------------------------------------
 
-    @property
-    def inputs(self) -> Fields:
-        return self.fields
-
-    @property
-    def outputs(self) -> Fields:
-        return self.fields
-
     def begin(self, past: Float[Tensor, "B H C *X"], conditions: Conditions) -> State:
         """The spectrum of the last frame. Raises ValueError for other channels, another domain or another grid."""
         box = self.grid(conditions)
-        if past.shape[2] != self.fields.count:
-            raise ValueError(
-                f"past has {past.shape[2]} channels but {type(self).__name__} takes {self.fields.count}: {self.fields.channels}"
-            )
-        frame = past[:, -1].to(self.dtype or past.dtype)
         domain: D = conditions.domain  # type: ignore[assignment]
-        domain.check(frame)
-        return {"spectrum": self.analysed(frame, domain, box), "step": torch.zeros((), dtype=torch.int64)}
+        return {"spectrum": self.analysed(self.last(past, domain), domain, box), "step": torch.zeros((), dtype=torch.int64)}
 
     def __call__(self, state: State, conditions: Conditions, noise: Noise | None = None) -> tuple[Float[Tensor, "B 1 C *X"], State]:
         """One frame, `conditions.dt` later; `noise` is for equations that are driven by it."""
@@ -153,14 +134,13 @@ class Exponential(Coefficients, ABC, Generic[D]):
     def make_plan(self, conditions: Conditions, box: D, w: Tensor) -> list[Plan]:
         """One plan for each number of substeps that rows ask for, so that no row depends on its neighbours."""
         p, dt = self.parameters(conditions), conditions.dt.cpu()
-        if not (dt > 0).all():
-            raise ValueError(f"dt must be positive, got {dt.tolist()}")
+        check_dt(dt)
         counts = self.substeps(dt)
         plans = []
         for n in sorted(set(counts.tolist())):
             index = (counts == n).nonzero().flatten()
             everyone = len(index) == len(counts)
-            q = p if everyone else {name: v if len(v) == 1 else v[index.to(v.device)] for name, v in p.items()}
+            q = p if everyone else of_rows(p, index)
             q = {name: shared(v) for name, v in q.items()}
             L, N = self.terms(box, q, w.dtype, w.device)
             if L.shape[1:] != w.shape[1:]:

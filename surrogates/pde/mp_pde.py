@@ -36,7 +36,8 @@ from surrogates.contracts import Conditions, Noise, State
 from surrogates.domains import Box
 from surrogates.fields import Field, Fields
 from surrogates.noise import splitmix
-from surrogates.pde.coefficients import Coefficients, Constant, Parameters, fewest, longest, precision
+from surrogates.pde.coefficients import Constant, Parameters, fewest
+from surrogates.pde.solver import Solver, check_dt, of_rows, points
 from surrogates.pde.weno import convection
 from surrogates.record import recorded
 
@@ -45,7 +46,7 @@ KEYS = 1 << 24  # whole numbers that float32 holds
 
 
 @recorded
-class MessagePassingPDE(Coefficients):
+class MessagePassingPDE(Solver):
     """A scalar u, (B, 1, x), averages over cells around the points of a periodic Box; a `Step`, batched over rows, differentiable.
 
     Parameters by name: alpha, beta, gamma, and forcing_key, a whole number below 2^24. `resolution` is the number of the solver's cells,
@@ -54,8 +55,6 @@ class MessagePassingPDE(Coefficients):
     """
 
     fields = Fields.of(Field("u"))
-    history = 1
-    bundle = 1
 
     def __init__(
         self,
@@ -68,19 +67,8 @@ class MessagePassingPDE(Coefficients):
         gamma: Constant = 0.0,
         forcing_key: Constant = None,
     ) -> None:
-        super().__init__({"alpha": alpha, "beta": beta, "gamma": gamma, "forcing_key": forcing_key})
-        self.resolution = (resolution,) if isinstance(resolution, int) else None if resolution is None else tuple(resolution)
-        if self.resolution is not None and len(self.resolution) != 1:
-            raise ValueError(f"resolution {self.resolution} must be one number of cells")
-        self.max_dt, self.dtype = longest(max_dt), precision(dtype)
-
-    @property
-    def inputs(self) -> Fields:
-        return self.fields
-
-    @property
-    def outputs(self) -> Fields:
-        return self.fields
+        super().__init__(max_dt, dtype, {"alpha": alpha, "beta": beta, "gamma": gamma, "forcing_key": forcing_key})
+        self.resolution = points(resolution, 1)
 
     def box(self, domain: object) -> Box:
         """The solver's cells. Raises ValueError where the domain is no periodic line of at least six."""
@@ -91,22 +79,18 @@ class MessagePassingPDE(Coefficients):
     def begin(self, past: Float[Tensor, "B H C X"], conditions: Conditions) -> State:
         """The last frame on the solver's cells. Raises ValueError for other channels, another domain or another grid."""
         box, domain = self.box(conditions.domain), conditions.domain
-        if past.shape[2] != 1:
-            raise ValueError(f"past has {past.shape[2]} channels but MessagePassingPDE takes 1: {self.fields.channels}")
-        u = past[:, -1].to(self.dtype or past.dtype)
         assert isinstance(domain, Box)
-        domain.check(u)
+        u = self.last(past, domain)
         return {"u": self.resample(u, domain, box), "time": conditions.time.to(u.device), "step": torch.zeros((), dtype=torch.int64)}
 
     def __call__(self, state: State, conditions: Conditions, noise: Noise | None = None) -> tuple[Float[Tensor, "B 1 1 X"], State]:
         """One frame, `conditions.dt` later. The time is the state's own."""
         box, p, dt = self.box(conditions.domain), self.parameters(conditions), conditions.dt.to(state["time"].device)
-        if not bool((dt > 0).all()):
-            raise ValueError(f"dt must be positive, got {dt.tolist()}")
+        check_dt(dt)
         counts, u = fewest(dt, self.max_dt), state["u"]
         for n in sorted(set(counts.tolist())):
             rows = (counts == n).nonzero().flatten()
-            q = {name: v if len(v) == 1 else v[rows] for name, v in p.items()}
+            q = of_rows(p, rows)
             u = u.index_copy(0, rows, self.advance(u[rows], state["time"][rows], dt[rows] / n, n, box, q))
         assert isinstance(conditions.domain, Box)
         frame = self.resample(u, box, conditions.domain).unsqueeze(1)

@@ -20,6 +20,7 @@ from surrogates.pde.coefficients import Constant
 from surrogates.pde.etd import Scheme
 from surrogates.pde.exponential import Exponential
 from surrogates.pde.lyapunov import turnover_time
+from surrogates.pde.solver import points
 
 
 class Spectral(Exponential[Box]):
@@ -39,9 +40,7 @@ class Spectral(Exponential[Box]):
         parameters: Mapping[str, Constant],
     ) -> None:
         super().__init__(max_dt, scheme, dtype, parameters)
-        self.resolution = (resolution,) * self.dim if isinstance(resolution, int) else None if resolution is None else tuple(resolution)
-        if self.resolution is not None and len(self.resolution) != self.dim:
-            raise ValueError(f"resolution {self.resolution} needs {self.dim} entries, or one number for all axes")
+        self.resolution = points(resolution, self.dim)
 
     @abstractmethod
     def encode(self, u: Float[Tensor, "B C *Y"], box: Box) -> Complex[Tensor, "B F *K"]:

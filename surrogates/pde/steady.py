@@ -12,7 +12,7 @@ Source of the mean: Dykhne, Sov. Phys. JETP 32 (1971) 63.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
@@ -26,13 +26,14 @@ from surrogates.domains.box import PERIODIC
 from surrogates.fields import Field, Fields
 from surrogates.pde import elliptic
 from surrogates.pde.cells import resampled
-from surrogates.pde.coefficients import Coefficients, Constant, longest, precision
+from surrogates.pde.coefficients import Constant
 from surrogates.pde.initial import scalar
+from surrogates.pde.solver import Solver
 
 COEFFICIENT, SOURCE = Field("coefficient", long_name="diffusion coefficient"), Field("source", long_name="source")
 
 
-class Steady(Coefficients, ABC):
+class Steady(Solver):
     """u, (B, 1, *X), at the middles of the cells of a Box with walls on all sides; `conditions.static` holds `static_fields`.
 
     `resolution` is the solver's cells, multiples of the data's (None: as many). State: `static` (B, Cs, *cells), `solution` (B, 1, *cells)
@@ -41,27 +42,16 @@ class Steady(Coefficients, ABC):
 
     fields = Fields.of(Field("u"))
     static_fields: ClassVar[Fields] = Fields.of(COEFFICIENT)
-    history = 1
-    bundle = 1
 
     def __init__(
         self, resolution: int | Sequence[int] | None, max_dt: float, dtype: torch.dtype | str | None, constants: Mapping[str, Constant]
     ) -> None:
-        super().__init__(constants)
+        super().__init__(max_dt, dtype, constants)
         self.resolution = (resolution,) * 2 if isinstance(resolution, int) else None if resolution is None else tuple(resolution)
-        self.max_dt, self.dtype = longest(max_dt), precision(dtype)
 
     @abstractmethod
     def draw_static(self, domain: Box, trajectories: Sequence[int], seed: int, *, conditions: Conditions) -> Float[Tensor, "B Cs *X"]:
         """Random coefficients on the cells of the stored grid, float64, the same for a trajectory in any batch."""
-
-    @property
-    def inputs(self) -> Fields:
-        return self.fields
-
-    @property
-    def outputs(self) -> Fields:
-        return self.fields
 
     def box(self, domain: object) -> Box:
         """The solver's cells. Raises ValueError for a domain that is no Box between walls in equal cells."""

@@ -202,7 +202,7 @@ def test_what_makes_no_sense_is_refused(case, conditions) -> None:
     with pytest.raises(ValueError, match="dt must be positive"):
         c = conditions(box, 1, 0.0)
         step(step.begin(torch.ones(1, 1, 1, 16), c), c)
-    with pytest.raises(ValueError, match="must be one number of cells"):
+    with pytest.raises(ValueError, match="needs 1 entries"):
         kind((8, 8), max_dt=dt)
 
 
