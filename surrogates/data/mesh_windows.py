@@ -162,10 +162,10 @@ class MeshWindows(Windows):
         """The static fields of each trajectory."""
         yield from (s[None] for s in self._statics)
 
-    def forcings(self) -> Iterator[Float[Tensor, "R Cf node"]]:
-        """Every frame of every part."""
+    def forcings(self, most: int | None = None) -> Iterator[Float[Tensor, "R Cf node"]]:
+        """Every frame of every part, or at most so many of each."""
         for series in self._series:
-            yield from series.frames()
+            yield from series.frames(most)
 
     @cached_property
     def checksum(self) -> str:

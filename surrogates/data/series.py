@@ -108,9 +108,10 @@ class Series:
         w = weight.to(a.dtype).reshape(-1, *(1,) * (a.ndim - 1))
         return torch.where(w == 0, a, torch.where(w == 1, b, a + w * (b - a)))
 
-    def frames(self) -> Iterator[Float[Tensor, "R C *X"]]:
-        """Every frame of the file, of all its rows, or of one where they share it."""
-        for i in range(len(self.times)):
+    def frames(self, most: int | None = None) -> Iterator[Float[Tensor, "R C *X"]]:
+        """Every frame of the file, or at most so many spread over it, of all its rows, or of one where they share it."""
+        count = len(self.times)
+        for i in np.unique(np.linspace(0, count - 1, min(count, most or count)).astype(int)).tolist():
             yield self._frame(i)
 
     def _gather(self, index: Tensor) -> Float[Tensor, "G C *X"]:

@@ -1,26 +1,37 @@
-"""Statistics of the training windows, fitted once: they are kept beside the packed cache, under a name that tells what they are of."""
+"""Statistics of the training windows, fitted once: they are kept beside the packed cache, under a name that tells what they are of.
+
+Streams keep theirs too, for which the whole split has to be read: beside the data, by the names, sizes and dates of all files, or under
+the data root, by the origin of their arrays (`Windows.beside`). What is written is whole or not there: a fit that is interrupted leaves
+nothing, and a file that cannot be read is made again.
+"""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
 import torch
 from jaxtyping import Int64
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from surrogates.data.windows import Windows
+from surrogates.data.workers import progress
 from surrogates.errors import nearest
-from surrogates.normalise import Normaliser
+from surrogates.normalise import Normaliser, Stretch
 from surrogates.record import describe
 from surrogates.scaling import Scaling
 
 MOST_REGIONS = 64
+VERSION = 1
+"""Of what is kept and how it is found: another one fits everything again."""
 
 
 def normaliser_of(windows: Windows, scaling: Scaling | None, stride: int, strides: Sequence[int]) -> Normaliser:
@@ -29,10 +40,9 @@ def normaliser_of(windows: Windows, scaling: Scaling | None, stride: int, stride
     if scaling is not None and scaling.regions:
         region, count = regions_of(windows, scaling.regions)
         scaling = replace(scaling, count=count)
-    what = json.dumps([tuple(strides), describe(scaling)])
-    plain = scaling is None and tuple(strides) == (1,)
-    label = f"stride{stride}" + ("" if plain else f"-{sha256(what.encode()).hexdigest()[:12]}")
-    return remembered(windows, windows.beside(f"{label}.safetensors"), scaling, region)
+    what = sha256(json.dumps([VERSION, tuple(strides), describe(scaling)]).encode())
+    what.update(b"" if region is None else region.numpy().tobytes())
+    return remembered(windows, windows.beside(f"stride{stride}-{what.hexdigest()[:16]}.safetensors"), scaling, region)
 
 
 def regions_of(windows: Windows, name: str) -> tuple[Int64[Tensor, "*X"], int]:
@@ -59,14 +69,42 @@ def regions_of(windows: Windows, name: str) -> tuple[Int64[Tensor, "*X"], int]:
 def remembered(
     windows: Windows, path: Path | None, scaling: Scaling | None = None, region: Int64[Tensor, "*X"] | None = None
 ) -> Normaliser:
-    """`Normaliser.fit`, read from `path` where it was written before."""
+    """`Normaliser.fit`, read from `path` where it was written before. Of a stream a bar shows how far it is."""
     if path is not None and path.exists():
         made = Normaliser.identity(windows.fields.count, windows.domain.dim, scaling, windows.fields, windows.domain.shape)
-        made.load_state_dict(load_file(path))
-        return made
-    fitted = Normaliser.fit(windows, scaling, windows.fields, region)
+        try:
+            made.load_state_dict(load_file(path))
+            return made
+        except (OSError, SafetensorError, RuntimeError) as error:
+            warnings.warn(f"{path} cannot be read ({error}); the statistics are taken again", stacklevel=2)
+    quiet = not windows.stream or os.environ.get("LOCAL_RANK", "0") != "0"
+    with progress("statistics of the training split", float(windows.frames), quiet) as tick:
+        fitted = Normaliser.fit(Watched(windows, tick), scaling, windows.fields, region)
     if path is not None:
-        draft = path.with_name(f".{os.getpid()}.{path.name}")
+        _keep(fitted, path)
+    return fitted
+
+
+def _keep(fitted: Normaliser, path: Path) -> None:
+    """Whole, or not at all: statistics that were hard to come by are not lost for want of a place to keep them."""
+    draft = path.with_name(f".{os.getpid()}.{path.name}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         save_file({k: v.contiguous() for k, v in fitted.state_dict().items()}, draft)
         draft.replace(path)
-    return fitted
+    except (OSError, SafetensorError) as error:
+        warnings.warn(f"the statistics of the training split cannot be kept in {path} ({error}); each start takes them", stacklevel=3)
+    finally:
+        with suppress(OSError):
+            draft.unlink()
+
+
+class Watched:
+    """Windows, and who is told of each block of their frames that was read."""
+
+    def __init__(self, windows: Windows, tick: Callable[[float], None]) -> None:
+        self.windows, self.tick = windows, tick
+        self.split, self.channels, self.measure = windows.split, windows.channels, windows.measure
+
+    def trajectories(self) -> Iterator[Stretch]:
+        return self.windows.trajectories(self.tick)

@@ -61,11 +61,11 @@ class Stored:
     def __init__(self, dataset: xr.Dataset) -> None:
         self.fields, self.domain = fields_of(dataset), domain_of(dataset)
         self.axes = layout.axes(self.domain)
+        levels = [len(f.levels) for f in self.fields for _ in f.variables]
+        self.variables = [dataset[name].variable for f in self.fields for name in f.variables]
         self.arrays: list[xr.Variable] = []
-        for name, levels in [(name, len(f.levels)) for f in self.fields for name in f.variables]:
-            array = dataset[name].variable
-            spans = [slice(None)] if not levels else _apart(array, levels)
-            self.arrays += [array.isel({LEVEL: span}) if levels else array for span in spans]
+        for array, count in zip(self.variables, levels, strict=True):
+            self.arrays += [array.isel({LEVEL: span}) for span in _apart(array, count)] if count else [array]
         self.times = dataset[TIME].values.tolist()
         self.shape = (len(trajectories_of(dataset)), dataset.sizes[TIME], self.fields.count, *self.domain.shape)
 

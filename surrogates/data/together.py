@@ -29,7 +29,7 @@ class Together:
         """The function of these rows."""
         return Together(self.parts, self.which[index], self.rows[index])
 
-    def frames(self) -> Iterator[Float[Tensor, "R C *X"]]:
-        """Every frame of every part."""
+    def frames(self, most: int | None = None) -> Iterator[Float[Tensor, "R C *X"]]:
+        """Every frame of every part, or at most so many of each."""
         for part in self.parts:
-            yield from part.frames()
+            yield from part.frames(most)

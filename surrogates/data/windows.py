@@ -15,7 +15,7 @@ import json
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -27,17 +27,19 @@ import xarray as xr
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from surrogates import catalog
 from surrogates.contracts import Conditions
 from surrogates.data.cache import Change, cache_home, check_dims, key_of, owner, pack, packed
 from surrogates.data.files import SPLIT, locate
 from surrogates.data.mesh_order import NodeOrder
 from surrogates.data.order import Order
+from surrogates.data.origin import origin
 from surrogates.data.parts import Source, parts_of
 from surrogates.data.phases import phases
 from surrogates.data.series import Series
 from surrogates.data.starts import Flags, Runs, allowed, stretches
 from surrogates.data.steady import not_steady
-from surrogates.data.stream import Stored, gather
+from surrogates.data.stream import Row, Stored, ahead, gather
 from surrogates.data.thin import Thin, follows, thin
 from surrogates.data.together import Together
 from surrogates.domains.layout import AnyDomain
@@ -126,6 +128,9 @@ class Windows:
         read: list[tuple[Any, Flags]]
         if stream:
             read = [streamed(p, change) for p in parts]
+            if isinstance(source, str | Path) and split:
+                folder, ending = locate(source, size), f"-every{subsample}" if subsample > 1 else ""
+                self._home = (cache_home(folder), f"{owner(folder, split)}{key_of(parts[0], folder, split)}{ending}-stream")
         else:
             read = [pack(p, change=change) for p in parts] if in_memory else self._packed(parts, source, split or "", size, change)
         self._describe(parts, change)
@@ -256,9 +261,9 @@ class Windows:
         dt = self.dt * torch.from_numpy(strides).double()
         return Conditions(self.domain, time, dt, parameters, self.parameter_names, static, forcing)
 
-    def forcings(self) -> Iterator[Float[Tensor, "B Cf *X"]]:
-        """Those that are declared, at every time of theirs, of all trajectories, or once where these share them."""
-        yield from () if self.forcing is None else self.forcing.frames()
+    def forcings(self, most: int | None = None) -> Iterator[Float[Tensor, "B Cf *X"]]:
+        """Those that are declared, at every time of theirs or at most so many, of all trajectories, or once where these share them."""
+        yield from () if self.forcing is None else self.forcing.frames(most)
 
     def statics(self) -> Iterator[Float[Tensor, "B Cs *X"]]:
         """The static fields of all trajectories, where there are any."""
@@ -318,17 +323,34 @@ class Windows:
                 digest.update(np.ascontiguousarray(values).data)
                 continue
             digest.update(str(values.about).encode())
-            for t in np.unique(np.linspace(0, len(values) - 1, max(1, SAMPLED // len(self._frames)), dtype=np.int64)).tolist():
-                digest.update(values[slice(t, t + 1)].data)
+            some = np.unique(np.linspace(0, len(values) - 1, max(1, SAMPLED // len(self._frames)), dtype=np.int64)).tolist()
+            for values_of_one in ahead(partial(_frame, values), some, 4):
+                digest.update(values_of_one.data)
         if self.static is not None:
             digest.update(self.static.numpy().tobytes())
-        for frame in self.forcings():
+        for frame in self.forcings(SAMPLED if self.stream else None):
             digest.update(frame.contiguous().numpy().tobytes())
         return digest.hexdigest()
 
     def beside(self, suffix: str) -> Path | None:
-        """Where something derived from these values may be kept: beside the cache, or nowhere for data in memory."""
+        """Where something derived from these values may be kept: beside the cache, or nowhere for data in memory.
+
+        Of streamed Datasets: under the data root, where they tell by themselves what they are (`surrogates.data.origin`), else nowhere.
+        """
+        if self.stream and self._home is None:
+            self._home = self._of_stream()
         return None if self._home is None else self._home[0] / f"{self._home[1]}-{suffix}"
+
+    def _of_stream(self) -> tuple[Path, str] | None:
+        """By the origin of all values, by what counts among them and for how much, and by a look at some of them."""
+        told = [origin(a) for values in dict.fromkeys(v.stored for v in self._frames) for a in values.variables]
+        if None in told:
+            return None
+        digest = sha256(json.dumps([told, self.split, self.fields.to_json(), self.dt / self.stride, self.checksum]).encode())
+        weights = [] if self.measure is None else [self.measure.numpy()]
+        for one in (*self._present, *self._onward, *self._times, *weights):
+            digest.update(np.ascontiguousarray(one).data)
+        return catalog.data_root() / "cache" / "streams", digest.hexdigest()[:20]
 
 
 def streamed(part: xr.Dataset, change: Change | None) -> tuple[Stored, Flags]:
@@ -339,6 +361,10 @@ def streamed(part: xr.Dataset, change: Change | None) -> tuple[Stored, Flags]:
     stored = Stored(part)
     said = part["missing"].values.astype(bool) if "missing" in part.coords else np.zeros(stored.shape[1], bool)
     return stored, np.broadcast_to(said, stored.shape[:2])
+
+
+def _frame(values: Row, t: int) -> Frames:
+    return values[slice(t, t + 1)]
 
 
 def _columns(part: xr.Dataset) -> Float[Tensor, "B P"]:

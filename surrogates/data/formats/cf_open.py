@@ -12,17 +12,18 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Mapping
+from hashlib import sha256
 from importlib.util import find_spec
 from math import prod
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import numpy as np
 import xarray as xr
 
 from surrogates.data.formats import checks
 from surrogates.data.formats.cf_join import joined
+from surrogates.data.origin import described
 
 SUFFIXES = (".nc", ".nc4", ".cdf", ".netcdf")
 STORE = ("zarr.json", ".zgroup", ".zmetadata")
@@ -144,7 +145,9 @@ def _lazy(v: xr.DataArray, chunks: Mapping[str, int], place: str) -> xr.DataArra
     import dask.array as da
 
     blocks = tuple(chunks.get(str(d), n) for d, n in zip(v.dims, v.shape, strict=True))
-    return v.copy(data=da.from_array(_Named(v.variable, place), blocks, name=f"{v.name}-{uuid4().hex}"))  # type: ignore[no-untyped-call]
+    told = f"{place} {v.shape} {v.dtype} {blocks} {described(v.variable._data)}"  # the same in every process, as what is made of it then is
+    name = f"{v.name}-{sha256(told.encode()).hexdigest()[:32]}"
+    return v.copy(data=da.from_array(_Named(v.variable, place), blocks, name=name))  # type: ignore[no-untyped-call]
 
 
 class _Named:
