@@ -38,7 +38,8 @@ from numpy.typing import NDArray
 
 from surrogates.data.formats import checks, vtp, vtu_head
 from surrogates.data.formats.given import Given
-from surrogates.data.formats.meshio_frames import Files, Frame
+from surrogates.data.formats.mesh_frame import Frame
+from surrogates.data.formats.meshio_frames import Files
 from surrogates.data.formats.meshio_mesh import Layout
 from surrogates.data.formats.part import part
 from surrogates.data.lately import Lately

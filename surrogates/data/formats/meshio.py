@@ -1,4 +1,4 @@
-"""Mesh files that meshio reads: VTK, VTU, XDMF, CGNS, Gmsh, MED, Exodus; one of them, or a series in time.
+"""Mesh files that meshio reads: VTK, VTU, XDMF, Gmsh, MED, Exodus; one of them, or a series in time.
 
     flow.vtu                       one frame
     flow.xdmf                      one frame, or a temporal collection
@@ -12,7 +12,9 @@ of points.
 
 Data in cells need a decision, `options: {cells: nodes}` (averaged by volume), `centres` (a node a cell) or `none` (left out): `mesh_cells`.
 The points of all frames are those of the first unless `options: {moving: true}`, which makes the field `displacement` of how far they went.
-Units and, for a series without times, `dt` are given. Meshes are read when a file is opened, frames when they are looked at.
+Of MED and Exodus the one step is read, tried on files of meshio's own; Exodus of several steps and CGNS are refused with what to do.
+Units and, for a series without times, `dt` are given. Of every trajectory the first frame is read when it is opened, which says what there
+is; where there are several trajectories it is not kept, and their meshes, too, are read again when they are looked at.
 
 Sources: https://github.com/nschloe/meshio; https://docs.vtk.org/en/latest/design_documents/VTKFileFormats.html.
 """
@@ -32,23 +34,23 @@ from numpy.typing import NDArray
 from surrogates.data.formats import meshio_safety
 from surrogates.data.formats.given import Given
 from surrogates.data.formats.meshio_frames import Files, Source, Temporal
-from surrogates.data.formats.meshio_mesh import Layout
+from surrogates.data.formats.meshio_opened import DISPLACEMENT, Opened, Values, opened
 from surrogates.data.formats.part import part
+from surrogates.data.lately import Lately
 from surrogates.data.mesh_features import with_shared_features
 from surrogates.data.mesh_piece import MOVING
-from surrogates.domains.box import AXES
-from surrogates.fields import Field
+from surrogates.domains.mesh_later import LaterMesh
+from surrogates.interchange import settled
 
-SUFFIXES = (".vtk", ".vtu", ".xdmf", ".xmf", ".cgns", ".msh", ".med", ".exo", ".e")
+SUFFIXES = (".vtk", ".vtu", ".xdmf", ".xmf", ".msh", ".med", ".exo", ".e")
+CGNS = ".cgns"
 PVD = ".pvd"
-CELLS = ("nodes", "centres", "none")
-DISPLACEMENT = "displacement"
 
 
 def recognises(path: Path) -> bool:
-    """By the ends of names."""
+    """By the ends of names; also what is refused with a reason."""
     try:
-        return bool(_series(path))
+        return bool(_cgns(path) or _series(path))
     except (OSError, ValueError):
         return False
 
@@ -56,10 +58,27 @@ def recognises(path: Path) -> bool:
 def read(path: Path, given: Given) -> dict[str, list[xr.Dataset]]:
     """A part a series, no splits. Raises ValueError for files that are not sound, cells that are not known, and what nobody says; when
     frames are read, for one on another mesh than the first."""
+    refused = _cgns(path)
+    if refused is not None:
+        raise ValueError(
+            f"{refused}: CGNS is not read, since meshio takes of it tetrahedra of one zone and no data; write it as VTU or XDMF, "
+            "as ParaView does (File > Save Data)"
+        )
     found = _series(path)
     if not found:
         raise ValueError(f"{path} holds no mesh file: none ends in {', '.join((*SUFFIXES, PVD))}")
-    return with_shared_features({"all": [_part(files, n, len(found), path, given) for n, files in enumerate(found)]})
+    kept: Lately[int, Opened] = Lately(lambda n: opened(_source(found[n]), found[n][0], given), lambda o: o.bytes)
+    frames: Lately[tuple[int, int], Values] = Lately(lambda at: kept(at[0]).frame(at[1]), lambda f: sum(u.nbytes for u in f))
+    parts = [_part(n, len(found), path, kept, frames) for n in range(len(found))]
+    return with_shared_features({"all": parts if len(parts) > 1 else [settled(p) for p in parts]})
+
+
+def _cgns(path: Path) -> Path | None:
+    """The first file of CGNS, where there is nothing else."""
+    if path.is_file():
+        return path if path.suffix.lower() == CGNS else None
+    files = sorted(p for p in path.iterdir() if p.is_file() and p.suffix.lower() == CGNS)
+    return files[0] if files and not _series(path) else None
 
 
 def _series(path: Path) -> list[list[Path]]:
@@ -93,35 +112,32 @@ def _source(files: Sequence[Path]) -> Source:
     return Files(tuple(files), None)
 
 
-def _part(files: Sequence[Path], n: int, count: int, root: Path, given: Given) -> xr.Dataset:
-    path, source = files[0], _source(files)
-    frame = source.frame(0)
-    options = dict(given.options)
-    cells = options.get("cells")
-    if frame.cell_data:
-        why = f"{sorted(frame.cell_data)} lie in cells: `nodes` averages by volume, `centres` makes nodes of cells, `none` leaves them out"
-        cells = given.need(cells, "options.cells=nodes", path, why)
-        if cells not in CELLS:
-            raise ValueError(f"{path}: options.cells is {cells!r} but must be one of {', '.join(CELLS)}")
-    layout = Layout.of(frame, source.where(0), given, centres=cells == "centres")
-    first = layout.values(frame, source.where(0), averaged=cells == "nodes")
-    if options.get("moving"):
-        first[DISPLACEMENT] = layout.displacement(frame)
-    if not first:
-        raise ValueError(f"{source.where(0)} has no data at {'cells' if cells == 'centres' else 'nodes'}; a field has one value each")
-    fields = {name: _field(name, values, layout.mesh.dim, given, path) for name, values in first.items()}
-    frames = _Frames(source, layout, fields, cells == "nodes")
+def _part(n: int, count: int, root: Path, kept: Lately[int, Opened], frames: Lately[tuple[int, int], Values]) -> xr.Dataset:
+    """A trajectory, of which nothing is held but its source and its fields."""
+    source, layout, fields, _, path, given = kept(n)
+    mesh = layout.mesh
+    later = LaterMesh(mesh.shape[0], mesh.dim, mesh.names, mesh.units, lambda: kept(n).layout.mesh, source.where(0))
     arrays, of = {}, {}
-    for n_field, f in enumerate(fields.values()):
+    for k, f in enumerate(fields.values()):
         for c, variable in enumerate(f.variables):
-            arrays[variable], of[variable] = frames.channel(n_field, c), f
+            arrays[variable], of[variable] = _channel(frames, n, source.count, k, c, later.shape), f
     vectors = Given(fields={f.name: f.variables for f in fields.values() if f.components})
     own = replace(given.over(vectors), parameters={k: (v[n] if len(v) == count > 1 else v[0],) for k, v in given.parameters.items()})
     for name, values in given.parameters.items():
         if len(values) not in (1, count):
             raise ValueError(f"{root}: parameter {name!r} has {len(values)} values but there are {count} trajectories; give 1 or {count}")
-    made = part(arrays, of, layout.mesh, given=own, times=_times(source, given, path), name=root.stem, first=n)
-    return made.assign_attrs({MOVING: DISPLACEMENT} if options.get("moving") else {})
+    made = part(arrays, of, later, given=own, times=_times(source, given, path), name=root.stem, first=n)
+    return made.assign_attrs({MOVING: DISPLACEMENT} if DISPLACEMENT in fields else {})
+
+
+def _channel(frames: Lately[tuple[int, int], Values], n: int, count: int, field: int, component: int, shape: tuple[int, ...]) -> Any:
+    """(1, T, node), through dask; of each frame all fields are read together."""
+    import dask
+    import dask.array as da
+
+    read = dask.delayed(lambda t: frames((n, t))[field][:, component])  # type: ignore[attr-defined]
+    each = [da.from_delayed(read(t), shape, np.float32) for t in range(count)]  # type: ignore[no-untyped-call]
+    return da.stack(each)[None]  # type: ignore[no-untyped-call]
 
 
 def _times(source: Source, given: Given, path: Path) -> NDArray[np.float64]:
@@ -131,55 +147,3 @@ def _times(source: Source, given: Given, path: Path) -> NDArray[np.float64]:
         return np.array([given.time or 0.0])
     dt = given.need(given.dt, "dt", path, "the names of a series of files do not say the time between them")
     return np.asarray((given.time or 0.0) + dt * np.arange(source.count), np.float64)
-
-
-def _field(name: str, values: NDArray[Any], dim: int, given: Given, path: Path) -> Field:
-    count = 1 if values.ndim == 1 else values.shape[1]
-    if count not in (1, 2, 3, dim * dim):
-        raise ValueError(f"{path}: {name!r} has {count} components, which is no scalar, vector or tensor in {dim}-D")
-    tensor = tuple(a + b for a in AXES[:dim] for b in AXES[:dim])
-    labels = () if count == 1 else AXES[:count] if count <= len(AXES) else tensor
-    plain = re.sub(r"\W", "_", name)
-    known = given.units.get("length") if name == DISPLACEMENT else None
-    return Field(plain if plain.isidentifier() else f"_{plain}", given.unit(plain, path, known), tuple(labels))
-
-
-class _Frames:
-    """The frames of a series through dask; of each, all fields are read together."""
-
-    def __init__(self, source: Source, layout: Layout, fields: dict[str, Field], averaged: bool) -> None:
-        self.source, self.layout, self.fields, self.averaged = source, layout, fields, averaged
-        self._last: tuple[int, list[NDArray[np.float32]]] | None = None
-
-    def channel(self, field: int, component: int) -> Any:
-        """(1, T, node)."""
-        import dask
-        import dask.array as da
-
-        read = dask.delayed(lambda t: self.frame(t)[field][:, component])  # type: ignore[attr-defined]
-        shape = self.layout.mesh.shape
-        frames = [da.from_delayed(read(t), shape, np.float32) for t in range(self.source.count)]  # type: ignore[no-untyped-call]
-        return da.stack(frames)[None]  # type: ignore[no-untyped-call]
-
-    def frame(self, t: int) -> list[NDArray[np.float32]]:
-        """(node, component) of each field. Raises ValueError where the mesh or the fields are not those of the first frame."""
-        kept = self._last
-        if kept is not None and kept[0] == t:
-            return kept[1]
-        frame, place = self.source.frame(t), self.source.where(t)
-        moving = DISPLACEMENT in self.fields
-        self.layout.check(frame, place, moving)
-        values = self.layout.values(frame, place, averaged=self.averaged)
-        if moving:
-            values[DISPLACEMENT] = self.layout.displacement(frame)
-        missing = [n for n in self.fields if n not in values]
-        if missing:
-            raise ValueError(f"{place} lacks {missing}, which the first frame has; it has {sorted(values)}")
-        out = []
-        for name, f in self.fields.items():
-            u = values[name].reshape(len(values[name]), -1)
-            if u.shape[1] < len(f.variables):
-                raise ValueError(f"{place}: {name!r} has {u.shape[1]} components, and in the first frame {len(f.variables)}")
-            out.append(u[:, : len(f.variables)].astype(np.float32))
-        self._last = (t, out)
-        return out

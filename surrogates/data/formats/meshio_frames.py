@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
-from numpy.typing import NDArray
 
-from surrogates.data.formats import checks, meshio_safety
+from surrogates.data.formats import checks, gmsh_text, meshio_safety
+from surrogates.data.formats.mesh_frame import Frame
 
 T = TypeVar("T")
 BOOKKEEPING = ("gmsh:physical", "gmsh:geometrical", "gmsh:dim_tags", "cell_tags", "medit:ref", "CellEntityIds", "cgns:")
 """Names of data that say where cells and points belong, and are no fields."""
-
-
-class Frame(NamedTuple):
-    """What one frame holds: cells as (kind, corners), data by name; those in cells with an array for each block of cells."""
-
-    points: NDArray[Any]
-    cells: list[tuple[str, NDArray[Any]]]
-    point_data: dict[str, NDArray[Any]]
-    cell_data: dict[str, list[NDArray[Any]]]
-    sets: dict[str, list[NDArray[Any]]]
-    """Named cells, a list of numbers for each block."""
-    point_sets: dict[str, NDArray[Any]]
+STEPPED = re.compile(r"\[\d+\] - \S+$")
+"""How meshio names the steps of a field of MED."""
+GMSH, EXODUS = ".msh", (".e", ".exo")
 
 
 @runtime_checkable
@@ -69,13 +61,17 @@ class Files:
         return str(self.files[t])
 
     def frame(self, t: int) -> Frame:
-        import_meshio()
-        import meshio
-
         path = meshio_safety.checked(self.files[t])
         if not path.is_file():
             raise ValueError(f"{path}: no such file")
-        return of_mesh(guarded(path, lambda: meshio.read(path)))
+        if path.suffix.lower() == GMSH and gmsh_text.is_text(path):
+            return guarded(path, lambda: gmsh_text.read(path))
+        import_meshio()
+        import meshio
+
+        if path.suffix.lower() in EXODUS:
+            guarded(path, lambda: _one_step(path))
+        return guarded(path, lambda: of_mesh(meshio.read(path)))
 
 
 @dataclass(frozen=True)
@@ -118,6 +114,19 @@ class Temporal:
         return guarded(self.path, read)
 
 
+def _one_step(path: Path) -> None:
+    """Raises ValueError for an Exodus file of several steps, of which meshio takes the first."""
+    import netCDF4
+
+    with netCDF4.Dataset(path) as file:
+        count = len(file.dimensions["time_step"]) if "time_step" in file.dimensions else 1
+    if count > 1:
+        raise ValueError(
+            f"{path} holds {count} steps, and meshio reads only the first; write each as a VTU with a .pvd (ParaView: File > Save Data, "
+            "Write Time Steps)"
+        )
+
+
 def of_mesh(m: Any) -> Frame:
     """A mesh of meshio's."""
     named = {n: [np.asarray(b if b is not None else [], np.int64) for b in blocks] for n, blocks in m.cell_sets.items()}
@@ -125,6 +134,9 @@ def of_mesh(m: Any) -> Frame:
         tags = m.cell_data.get("gmsh:physical")
         if tags is not None:
             named[name] = [np.flatnonzero(t == tag) if b.dim == dim else np.zeros(0, np.int64) for t, b in zip(tags, m.cells, strict=True)]
+    stepped = sorted(n for n in (*m.point_data, *m.cell_data) if STEPPED.search(n))
+    if stepped:
+        raise ValueError(f"several steps in one file, {stepped}, are not read; write each as a VTU, with a .pvd")
     plain = {n: v for n, v in m.cell_data.items() if not n.startswith(BOOKKEEPING)}
     points = {n: np.asarray(v) for n, v in m.point_data.items() if not n.startswith(BOOKKEEPING)}
     cells = [(b.type, np.asarray(b.data, np.int64) if b.type[:7] != "polyhed" else b.data) for b in m.cells]

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from surrogates.data.formats.given import Given
-from surrogates.data.formats.meshio_frames import Frame
+from surrogates.data.formats.mesh_frame import Frame
 from surrogates.data.mesh_cells import DIMENSION, centred, kind_of, simplices, to_nodes, volumes_of
 from surrogates.domains import Mesh
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,11 @@ from mesh_examples import square
 
 from surrogates.data.formats import Given, open_parts
 from surrogates.data.formats import meshio as reader
+from surrogates.data.formats.meshio_frames import Files
+from surrogates.data.formats.meshio_mesh import Layout
 from surrogates.data.mesh_cells import centred, simplices, volumes_of
-from surrogates.interchange import domain_of, fields_of, from_xarray
+from surrogates.domains.layout import same
+from surrogates.interchange import domain_of, fields_of, from_xarray, settled
 
 meshio = pytest.importorskip("meshio")
 UNITS = {"length": "m", "velocity": "m s-1", "p": "Pa", "T": "K", "time": "s"}
@@ -184,3 +188,84 @@ def test_xdmf_declares_no_more_than_there_is(tmp_path: Path) -> None:
         path.write_text(f'<Xdmf Version="3.0"><Domain><Grid>{item.format(form, text)}</Grid></Domain></Xdmf>')
         with pytest.raises(ValueError, match=said):
             open_parts(path, given=GIVEN)
+
+
+def runs(root: Path, count: int, frames: int) -> None:
+    for n in range(count):
+        (root / f"run{n}").mkdir(parents=True)
+        for t in range(frames):
+            meshio.write(root / f"run{n}" / f"{t}.vtu", flat(2 + n, t))
+
+
+def test_opening_reads_one_file_of_each_run_and_a_frame_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs(tmp_path, 3, 4)
+    read: list[str] = []
+    whole = Files.frame
+    monkeypatch.setattr(Files, "frame", lambda self, t: (read.append(self.where(t)), whole(self, t))[1])
+    parts = open_parts(tmp_path, given=GIVEN)["all"]
+    assert read == [str(tmp_path / f"run{n}" / "0.vtu") for n in range(3)]
+    read.clear()
+    u, mesh = from_xarray(parts[1])[0], domain_of(parts[1])
+    x, y = mesh.points.T
+    torch.testing.assert_close(u, torch.stack([torch.stack([x + t, y - t, 3 * x - y + t]).float() for t in range(4)]))
+    assert sorted(read) == [str(tmp_path / "run1" / f"{t}.vtu") for t in range(4)], "all fields of a frame are read together"
+
+
+def test_no_mesh_is_held_but_the_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs(tmp_path, 3, 1)
+    monkeypatch.setattr("surrogates.data.lately.MOST", 1)
+    alive: list[weakref.ref[Layout]] = []
+    made = Layout.of
+
+    def counted(*args: object, **settings: object) -> Layout:
+        out = made(*args, **settings)
+        alive.append(weakref.ref(out))
+        return out
+
+    monkeypatch.setattr(Layout, "of", counted)
+    parts = open_parts(tmp_path, given=GIVEN)["all"]
+    assert sum(a() is not None for a in alive) == 1
+    assert [domain_of(p).shape for p in parts] == [(9,), (16,), (25,)]
+    whole = settled(parts[0])
+    whole.to_netcdf(tmp_path / "a.nc")
+    assert same(domain_of(whole), domain_of(parts[0]))
+
+
+@pytest.mark.parametrize("suffix", [".med", ".e", ".exo"])
+@pytest.mark.parametrize("solid", [False, True])
+def test_med_and_exodus_of_one_step(tmp_path: Path, suffix: str, solid: bool) -> None:
+    points = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 1.0]]) if solid else flat(2, 0).points
+    cells = ("tetra", np.array([[0, 1, 2, 3], [1, 2, 3, 4]])) if solid else ("triangle", square(2).cells.numpy())
+    data = {"p": points @ [3.0, -1.0, 2.0], "T": points[:, 0]}
+    meshio.write(tmp_path / f"a{suffix}", meshio.Mesh(points, [cells], data))
+    (part,) = open_parts(tmp_path / f"a{suffix}", given=GIVEN)["all"]
+    mesh = domain_of(part)
+    np.testing.assert_allclose(mesh.volumes, [0.5] if solid else [1.0])
+    np.testing.assert_allclose(part["T"].values[0, 0], mesh.points[:, 0], rtol=1e-6)
+
+
+def test_med_of_several_steps_is_refused(tmp_path: Path) -> None:
+    h5py, path = pytest.importorskip("h5py"), tmp_path / "a.med"
+    meshio.write(path, flat(2, 0))
+    with h5py.File(path, "a") as file:
+        field = file["CHA/p"]
+        (step,) = field
+        field.copy(step, f"{2:020d}{1:020d}")
+    with pytest.raises(ValueError, match=r"a.med .*several steps.*\.pvd"):
+        open_parts(path, given=GIVEN)
+
+
+def test_cgns_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "a.cgns").write_bytes(b"\x89HDF\r\n\x1a\n")
+    for place in (tmp_path, tmp_path / "a.cgns"):
+        with pytest.raises(ValueError, match=r"a.cgns: CGNS is not read.*write it as VTU or XDMF"):
+            open_parts(place, given=GIVEN)
+
+
+def test_exodus_of_several_steps_is_refused(tmp_path: Path) -> None:
+    netcdf = pytest.importorskip("netCDF4")
+    meshio.write(tmp_path / "a.e", flat(2, 0))
+    with netcdf.Dataset(tmp_path / "a.e", "a") as file:
+        file["vals_nod_var1"][1] = file["vals_nod_var1"][0]
+    with pytest.raises(ValueError, match=r"a.e holds 2 steps, .* only the first.*\.pvd"):
+        open_parts(tmp_path / "a.e", given=GIVEN)
