@@ -2,8 +2,8 @@
 
 A network that looks at neighbourhoods (convolutions) learns from pieces what it needs for the whole. A piece keeps `halo` points at every
 cut out of the loss (`surrogates.domains.crop`). It may wrap around a periodic axis; where it is as long as the axis, there is no cut. Its
-cuts are open ends, which a Box calls walls: build networks with what walls need, and forecast on the whole box, which has its own ends.
-Waves of a box have no place in a piece: Fourier operators learn those of the piece, which are others.
+cuts are open ends of walled axes (`Box.open_ends`): build networks with what walls need, and forecast on the whole box, which has its own
+ends. Waves of a box have no place in a piece: Fourier operators learn those of the piece, which are others.
 """
 
 from __future__ import annotations
@@ -76,9 +76,11 @@ class Crops:
         """The geometry of a piece; None where no cell of it counts."""
         box, halo = _box(whole), []
         lower, upper, boundary, edges = list(box.lower), list(box.upper), list(box.boundary), list(box.edges)
+        ends = list(box.open_ends)
         for a, (start, n, full) in enumerate(zip(first, self.size, box.shape, strict=True)):
             at = (start > 0, start + n < full) if box.boundary[a] == WALL else (n < full, n < full)
             halo.append((self.halo * at[0], self.halo * at[1]))
+            ends += [f"{box.axes[a]}_{side}" for side, cut_here in zip(("lower", "upper"), at, strict=True) if cut_here]
             if n == full:
                 continue
             given = box.edges[a]
@@ -90,7 +92,7 @@ class Crops:
             back = 0.5 * h if box.boundary[a] == PERIODIC else 0.0  # points become centres of cells
             lower[a] = box.lower[a] + start * h - back
             upper[a], boundary[a] = lower[a] + n * h, WALL
-        grid = Box(self.size, tuple(lower), tuple(upper), tuple(boundary), tuple(edges), box.units)
+        grid = Box(self.size, tuple(lower), tuple(upper), tuple(boundary), tuple(edges), box.units, tuple(ends))
         piece: Box | Masked = grid
         if isinstance(whole, Masked):
             wet = cut(whole.wet, index)

@@ -14,6 +14,7 @@ from surrogates.data.module import DataModule
 from surrogates.data.windows import Batch
 from surrogates.domains import Box, Masked, Sphere
 from surrogates.domains.crop import Crop
+from surrogates.domains.ends import open_ends
 from surrogates.operators import UNet
 from surrogates.surrogate import member_loss
 
@@ -43,6 +44,7 @@ def test_a_piece_knows_where_it_lies(box: Box) -> None:
             assert torch.minimum(off, box.lengths[a] - off).max() < 1e-5
         assert torch.equal(made.past[:, 0], made.conditions.static)
         assert crop.halo == ((1, 1), (0, 0)) and crop.grid.boundary[1] == box.boundary[1]
+        assert open_ends(crop) == ("x_lower", "x_upper"), "its cuts, and no other end"
         places.add(float(made.past[0, 0, 0, 0, 0]))
     assert len(places) > 4
     one, again = crops(batch_on(box), 0, 3), crops(batch_on(box), 0, 3)

@@ -9,8 +9,8 @@
 
 A folder at any of these levels is read, a part a case, since cases differ in geometry and length. Cells inside the cylinder, whose centre
 is the origin, and inside the barrier of the dam, which begins .5 m behind the inlet, are dry. The step, .1 s, is that of the published
-loaders, but for the cylinder, whose two loaders differ and for which it is asked. Inlets, outlets and the moving lid are walls of the Box,
-and what they are stands in the attribute `boundary_conditions` (`ends`). Units are SI.
+loaders, but for the cylinder, whose two loaders differ and for which it is asked. Inlets and outlets are open ends of the Box, the
+moving lid is a wall, and what they are stands in the attribute `boundary_conditions` (`ends`). Units are SI.
 
 Sources: https://github.com/luo-yining/CFDBench (README.md, src/dataset); Luo, Chen, Zhang, CFDBench, arXiv:2310.05963.
 """

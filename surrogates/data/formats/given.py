@@ -3,7 +3,7 @@
     name: channel                      # the data set's name (default: that of the file; once converted, of its folder)
     dt: 0.05                           # time between frames; `time: 0` is that of the first
     lengths: [6.28, 2.0]               # of the axes; `lower: [0, -1]` where they do not begin at 0
-    boundary: [periodic, wall]
+    boundary: [periodic, wall]         # `open_ends: [y_lower, y_upper]` names the ends that something passes
     units: {velocity: m/s, time: s, length: m, others: "1"}     # `others`: of all that neither the file nor this names
     fields: {velocity: [u, v]}         # a vector, and the arrays that are its components in the order of the axes
     parameters: {viscosity: 1.0e-3}    # or one value a trajectory: [...]
@@ -48,6 +48,7 @@ class Given:
     lengths: tuple[float, ...] = ()
     lower: tuple[float, ...] = ()
     boundary: tuple[str, ...] = ()
+    open_ends: tuple[str, ...] = ()
     parameters: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     split: Split | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -153,7 +154,7 @@ class Given:
                 raise ValueError(f"{path}: {key} has {len(value)} entries but the grid {tuple(shape)} has {axes} axes")
         upper = tuple(float(lo) + float(size) for lo, size in zip(start, sizes, strict=True))
         unit = self.unit("length", path, units)
-        return Box(tuple(shape), tuple(map(float, start)), upper, tuple(kinds), units=unit)
+        return Box(tuple(shape), tuple(map(float, start)), upper, tuple(kinds), units=unit, open_ends=self.open_ends)
 
     def columns(self, count: int, path: Path) -> dict[str, list[float]]:
         """The parameters, one value for each of `count` trajectories. Raises ValueError for another number of values."""

@@ -10,8 +10,9 @@
 Points are the centres of cells. `t-coordinate` may hold one time more than there are frames: the solver's buffer, of which the last is
 dropped. Parameters stand in the attributes or in the file's name (beta0.1, Nu0.001, Eta1.e-8, M0.1); so does the boundary of compressible
 flows (`periodic`; `trans`, outgoing, whose points lie as between walls). Ends that are neither periodic nor walls (open, Dirichlet,
-Cauchy) are walls of the Box, and what they are stands in the attribute `boundary_conditions` (`ends`). The solvers of advection, Burgers'
-and the reaction-diffusion equation know only periodic axes. Numbers have no units, those of the published configuration files apart.
+Cauchy) are open ends of the Box, and what they are stands in the attribute `boundary_conditions` (`ends`). The solvers of advection,
+Burgers' and the reaction-diffusion equation know only periodic axes. Numbers have no units, those of the published configuration files
+apart.
 
 Sources: https://github.com/pdebench/PDEBench (data_gen, models/fno/utils.py); Takamoto et al., PDEBench, NeurIPS 2022, arXiv:2210.07182.
 """

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -127,7 +127,7 @@ def domain_of(
         raise ValueError(f"{path}: boundary has {len(said)} entries but the axes are {axes}")
     box = box_of(points, list(said), f"{path}: dimensions {', '.join(axes)}", given.units.get("length", "1"))
     if given.boundary:
-        return box
+        return replace(box, open_ends=given.open_ends)
     opened_box = opened(box, [c.entry() for c in conditions if c.at_ends], axes)
     assert isinstance(opened_box, Box)
     return opened_box

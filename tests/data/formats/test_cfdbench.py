@@ -17,6 +17,7 @@ from surrogates.data.formats import Given, open_parts
 from surrogates.data.parts import parts_of
 from surrogates.data.summary import facts
 from surrogates.domains import Box, Masked
+from surrogates.domains.ends import ends_of_grid
 from surrogates.interchange import domain_of, from_xarray, parameters_of
 
 CAVITY = {"vel_top": 10, "density": 1.0, "viscosity": 1e-5, "height": 0.01, "width": 0.02}
@@ -93,17 +94,20 @@ def test_lengths_that_differ_are_told_with_what_opens_them(tmp_path: Path) -> No
 
 
 def test_inlets_and_outlets_are_told_and_kept(tmp_path: Path) -> None:
-    """A Box knows walls and periodic ends; the file says which of its walls are none."""
+    """The Box knows which of its ends are open, the attribute what they are."""
     case(tmp_path / "dam" / "bc" / "case0000", DAM)
     (part,) = open_parts(tmp_path / "dam", "cfdbench")["all"]
     told = {c["name"]: (c["kind"], c["axes"], c["ends"]) for c in json.loads(part.attrs["boundary_conditions"])}
     assert told["inlet"] == ("inlet", ["x"], [True, False]) and told["outlet"] == ("open", ["x"], [False, True])
+    assert ends_of_grid(domain_of(part)) == ("x_lower", "x_upper")
     folder = convert(tmp_path / "dam", tmp_path / "made", format="cfdbench", split=Split(1.0), quiet=True)
+    assert domain_of(open_dataset(folder)) == domain_of(part)
     assert open_dataset(folder).attrs["boundary_conditions"] == part.attrs["boundary_conditions"]
     assert facts(folder)["ends that are no walls"] == "inlet (x), open (x)"
     case(tmp_path / "cavity" / "bc" / "case0000", CAVITY)
     (part,) = open_parts(tmp_path / "cavity", "cfdbench")["all"]
     assert [c["kind"] for c in json.loads(part.attrs["boundary_conditions"])] == ["moving wall"]
+    assert ends_of_grid(domain_of(part)) == ()
 
 
 def test_a_step_that_no_folder_tells_is_asked_for(tmp_path: Path) -> None:

@@ -67,6 +67,8 @@ def test_a_wrong_sidecar_is_refused_with_the_place(tmp_path: Path, line: str, ma
 def test_a_box_fits_its_grid_and_parameters_their_trajectories() -> None:
     box = Given(lengths=(1.0, 2.0), lower=(0.0, -1.0)).box((4, 8), HERE, boundary=("periodic", "wall"), units="m")
     assert (box.lower, box.upper, box.units) == ((0.0, -1.0), (1.0, 1.0), "m")
+    said = Given.told("{lengths: [1, 2], boundary: [periodic, wall], open_ends: [y_upper]}").box((4, 8), HERE, units="m")
+    assert said.sides == (("periodic", "periodic"), ("wall", "open"))
     with pytest.raises(ValueError, match="boundary has 1 entries but the grid"):
         Given(lengths=(1.0, 2.0), boundary=("wall",)).box((4, 8), HERE, units="m")
     assert Given(parameters={"nu": (0.1,), "Re": (1.0, 2.0)}).columns(2, HERE) == {"nu": [0.1, 0.1], "Re": [1.0, 2.0]}

@@ -14,7 +14,7 @@ from sources import check_alike, check_part
 from surrogates.data.formats import Given, open_parts
 from surrogates.data.formats.pdebench import parameters_of as named
 from surrogates.domains import Box
-from surrogates.interchange import domain_of, fields_of, from_xarray, parameters_of, static_of
+from surrogates.interchange import box_of, domain_of, fields_of, from_xarray, parameters_of, static_of
 
 N, T, X = 3, 5, 8
 
@@ -280,8 +280,11 @@ def test_a_run_that_was_stopped_is_read_up_to_its_last_frame(tmp_path: Path) -> 
 def test_ends_that_are_no_walls_are_told(tmp_path: Path, name: str, shape: tuple[int, ...], kinds: list[str]) -> None:
     (part,) = open_parts(seeds(tmp_path / name, shape), "pdebench")["all"]
     assert [c["kind"] for c in json.loads(part.attrs["boundary_conditions"])] == kinds
+    box = box_of(part)
+    assert box.open_ends == (() if kinds == ["no flux"] else box.ends)
     (flow,) = open_parts(gas(tmp_path / "1D_CFD_Shock_trans_Train.hdf5", 1), "pdebench")["all"]
     (told,) = json.loads(flow.attrs["boundary_conditions"])
+    assert box_of(flow).open_ends == ("x_lower", "x_upper")
     assert told["kind"] == "open" and told["axes"] == ["x"] and told["ends"] == [True, True]
     (ring,) = open_parts(gas(tmp_path / "1D_CFD_Rand_periodic_Train.hdf5", 1), "pdebench")["all"]
     assert "boundary_conditions" not in ring.attrs
