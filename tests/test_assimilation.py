@@ -83,6 +83,24 @@ def readings(*times: float, seed: int = 1) -> Observed:
     return Observed(Series(SENSORS, times, values))
 
 
+def test_readings_may_be_tensors_arrays_or_lists_and_are_those_of_every_row() -> None:
+    times, values = torch.tensor([0.5, 1.0], **F64), torch.tensor([[290.0, 0.1], [291.0, torch.nan]])
+    now, u = torch.tensor([1.0, 0.5, 0.7], **F64), past(3)[:, 0]
+    want = Series(SENSORS, times, values)(now)
+    assert want is not None
+    for form in (lambda x: x.numpy(), lambda x: x.tolist()):
+        found = Series(SENSORS, form(times), form(values))(now)
+        assert found is not None and torch.equal(found.misfit(u), want.misfit(u))
+    assert torch.isfinite(want.values).tolist() == [[True, False], [True, True], [False, False]]
+    apart = Series(SENSORS, times, values[:, None].expand(2, 3, 2))(now)  # one a row: no rows are told apart
+    assert apart is not None
+    with pytest.raises(ValueError, match="values were observed but the measurement makes 2 in each of 3 rows"):
+        apart.misfit(u)
+    for bad in (times[:1], times[:, None]):
+        with pytest.raises(ValueError, match=r"give \(K,\) and \(K, N\)"):
+            Series(SENSORS, bad, values)
+
+
 # -- exactness -----------------------------------------------------------------------------------------------------
 
 

@@ -16,10 +16,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
+from numpy.typing import NDArray
 from torch import Tensor
 
 from surrogates.contracts import Conditions, Constraint
@@ -27,6 +28,7 @@ from surrogates.pde.residual import Rule, residuals, trapezoidal
 from surrogates.pde.spectral import Spectral
 from surrogates.refine.measurement import Measurement, Observation, check_error
 
+Numbers = Tensor | NDArray[Any] | Sequence[Any]
 BundleMisfit = Callable[[Tensor], Tensor]
 """r: frames "B T C *X" -> "B N"."""
 
@@ -42,19 +44,23 @@ class Evidence(Protocol):
 class Series:
     """Times of one measurement and what it read then: a function time -> observation for `Observed`.
 
-    times: (K,), physical; values: (K, N), of all rows alike. A frame is observed where its time is one of these to within `tolerance`, in
-    time units: a thousandth of the shortest gap between them unless given (of a single time, a millionth of it or of one).
+    times: (K,), physical; values: (K, N), or of any shape that flattens to it, tensors, arrays of numpy or lists alike. All rows are held
+    to the same readings: a step is told the times of its rows, not which trajectory each is of, and engines divide trajectories and members
+    into rows as they like. Where trajectories have readings of their own, forecast each by itself, with a Series of its own.
+    A frame is observed where its time is one of these to within `tolerance`, in time units: a thousandth of the shortest gap between them
+    unless given (of a single time, a millionth of it or of one).
     Raises ValueError where times and values do not pair up.
     """
 
     measurement: Measurement
-    times: Tensor | Sequence[float]
-    values: Tensor
+    times: Numbers
+    values: Numbers
     tolerance: float | None = None
 
     def __post_init__(self) -> None:
-        if len(self.times) != len(self.values) or self.values.ndim < 2:
-            raise ValueError(f"{len(self.times)} times but values of shape {tuple(self.values.shape)}; give (K, N), one row a time")
+        times, values = torch.as_tensor(self.times), torch.as_tensor(self.values)
+        if times.ndim != 1 or len(times) != len(values) or values.ndim < 2:
+            raise ValueError(f"{times.numel()} times but values of shape {tuple(values.shape)}; give (K,) and (K, N), one row a time")
 
     def __call__(self, time: Float[Tensor, " G"]) -> Observation | None:
         """The observation at the times of the rows; values of rows without one are NaN."""
@@ -63,7 +69,8 @@ class Series:
         there = near <= (self._near(known) if self.tolerance is None else self.tolerance)
         if not bool(there.any()):
             return None
-        values = self.values.flatten(1)[which.to(self.values.device)]
+        every = torch.as_tensor(self.values)
+        values = every.flatten(1)[which.to(every.device)]
         return Observation(self.measurement, values.masked_fill(~there.to(values.device)[:, None], torch.nan))
 
     @staticmethod
