@@ -31,14 +31,15 @@ from surrogates.domains.box import PERIODIC
 from surrogates.fields import Field, Fields
 from surrogates.noise import SeededNoise
 from surrogates.pde.cells import resampled
-from surrogates.pde.coefficients import Coefficients, Constant, fewest, longest, precision
+from surrogates.pde.coefficients import Constant, fewest
+from surrogates.pde.solver import Solver, check_dt, points
 from surrogates.record import recorded
 
 MEDIUM, DISPLACEMENT = 0, 1  # draws
 
 
 @recorded
-class WaveMedium(Coefficients):
+class WaveMedium(Solver):
     """Displacement and its rate, (B, 2, *X), at the middles of equal cells between walls; `conditions.static` is c^2, (B, 1, *X).
 
     Parameter by name: contrast >= 1, the largest c^2 of a random medium over the least, 1; `waves` of it along the shortest side.
@@ -48,8 +49,6 @@ class WaveMedium(Coefficients):
 
     fields = Fields.of(Field("displacement"), Field("rate"))
     static_fields = Fields.of(Field("speed_squared", long_name="square of the speed of waves"))
-    history = 1
-    bundle = 1
 
     def __init__(
         self,
@@ -60,19 +59,11 @@ class WaveMedium(Coefficients):
         contrast: Constant = None,
         waves: float | int = 3.0,
     ) -> None:
-        super().__init__({"contrast": contrast})
+        super().__init__(max_dt, dtype, {"contrast": contrast})
         if not waves > 0:
             raise ValueError(f"waves must be positive, got {waves}")
         self.resolution = resolution if resolution is None or isinstance(resolution, int) else tuple(resolution)
-        self.max_dt, self.dtype, self.waves = longest(max_dt), precision(dtype), waves
-
-    @property
-    def inputs(self) -> Fields:
-        return self.fields
-
-    @property
-    def outputs(self) -> Fields:
-        return self.fields
+        self.waves = waves
 
     def box(self, domain: object) -> Box:
         """The solver's cells. Raises ValueError for a domain that is no Box between walls in equal cells."""
@@ -80,12 +71,8 @@ class WaveMedium(Coefficients):
             raise ValueError(
                 f"WaveMedium needs a Box between walls in equal cells, got {domain}; write domain: {{lengths: .., walls: [x, y]}}"
             )
-        if self.resolution is None:
-            return domain
-        shape = (self.resolution,) * domain.dim if isinstance(self.resolution, int) else self.resolution
-        if len(shape) != domain.dim:
-            raise ValueError(f"resolution {shape} needs {domain.dim} entries")
-        return domain.with_shape(shape)
+        shape = points(self.resolution, domain.dim)
+        return domain if shape is None else domain.with_shape(shape)
 
     def begin(self, past: Float[Tensor, "B H 2 *X"], conditions: Conditions) -> State:
         """The last frame and the medium on the solver's cells. Raises ValueError without a medium, or for one that is not positive."""
@@ -93,14 +80,14 @@ class WaveMedium(Coefficients):
         if medium is None or medium.shape[1] != 1 or not bool((medium > 0).all()):
             raise ValueError("WaveMedium needs a positive static field speed_squared (B, 1, *X) in conditions.static")
         assert isinstance(domain, Box)
-        domain.check(past[:, -1])
-        u = resampled(past[:, -1].to(self.dtype or past.dtype), domain, box)
+        u = resampled(self.last(past, domain), domain, box)
         return {"fields": u, "medium": self.spread_static(medium.to(u), domain, box), "step": torch.zeros((), dtype=torch.int64)}
 
     def __call__(self, state: State, conditions: Conditions, noise: Noise | None = None) -> tuple[Float[Tensor, "B 1 2 *X"], State]:
         """One frame, `conditions.dt` later. Raises ValueError for substeps that are not stable."""
         box, u, medium = self.box(conditions.domain), state["fields"], state["medium"]
         dt = conditions.dt.to(u.device)
+        check_dt(dt)
         counts = fewest(dt, self.max_dt)
         self._check(float((dt / counts.to(dt.device)).max()), medium, box)
         for n in sorted(set(counts.tolist())):
@@ -111,7 +98,7 @@ class WaveMedium(Coefficients):
 
     def _check(self, h: float, medium: Tensor, box: Box) -> None:
         most = 1 / float((medium.max() * sum(1 / d**2 for d in box.spacing)).sqrt())
-        if not 0 < h < most:
+        if not h < most:
             raise ValueError(
                 f"substeps of {h:g} are not stable: for speeds up to {float(medium.max().sqrt()):g} max_dt must be below {most:.3g}"
             )
