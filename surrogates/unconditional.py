@@ -27,14 +27,14 @@ from surrogates.data.windows import Batch
 from surrogates.domains import Box
 from surrogates.fields import Fields
 from surrogates.interchange import to_xarray
-from surrogates.noise import AtStep, SeededNoise, splitmix
+from surrogates.noise import AtStep, SeededNoise, noise_on, splitmix
 from surrogates.normalise import Normaliser
 from surrogates.record import construct, describe, recorded
 from surrogates.saved import CONFIG, WEIGHTS, read_weights, write_weights
 from surrogates.scaling import Scaling
 from surrogates.train.build import OperatorFactory, RefinerFactory, given, operator_sizes
 from surrogates.train.ema import EMA
-from surrogates.train.module import SCALE_WINDOWS, VALIDATION
+from surrogates.train.module import VALIDATION, scale_batches, together
 from surrogates.train.optimiser import Optimiser
 
 FORMAT = 1
@@ -59,10 +59,10 @@ class Generator(nn.Module):
         context = self.normaliser.state_mean.new_empty(rows, 0, *domain.shape)
         return self.normaliser.decode(cast(Refiner, self.refiner)(None, context, None, domain, noise))
 
-    def loss(self, states: Float[Tensor, "B C *X"], noise: Draws) -> Float[Tensor, " G"]:
-        """The refiner's loss of physical states, one a member."""
+    def loss(self, states: Float[Tensor, "B C *X"], noise: Draws, domain: Domain | None = None) -> Float[Tensor, " G"]:
+        """The refiner's loss of physical states, one a member; `domain` is theirs, such as the meshes of a batch side by side."""
         truth = self.normaliser.encode(states)
-        return cast(Refiner, self.refiner).loss(truth, None, truth[:, :0], None, self.domain, noise)
+        return cast(Refiner, self.refiner).loss(truth, None, truth[:, :0], None, domain or self.domain, noise)
 
     @torch.no_grad()
     def sample(self, count: int, seed: int = 0, *, batch: int = 64) -> xr.Dataset:
@@ -105,8 +105,7 @@ def train(
     weights = [w for w in generator.parameters() if w.requires_grad]
     adam, ema = settings.build(weights), EMA(settings.ema)
     for step, batch in zip(range(steps), endless(data), strict=False):
-        draws = AtStep(SeededNoise(splitmix(seed, step), batch.windows.tolist(), [0] * len(batch)), 0)
-        loss = generator.loss(batch.past[:, -1].to(device), draws).mean()
+        loss = losses(generator, batch, splitmix(seed, step)).mean()
         adam.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(weights, settings.clip)
@@ -128,20 +127,26 @@ def untrained(data: DataModule, operator: OperatorFactory, refiner: RefinerFacto
         network = operator(*operator_sizes(refiner, channels, 0, 0, False, 1))
         generator = Generator(data.fields, data.domain, refiner(network, **given(refiner, channels, 1)), data.scaling)
     generator.normaliser.load_state_dict(data.normaliser.state_dict())
-    fit_scale, windows = getattr(generator.refiner, "fit_scale", None), data.windows("train")
+    fit_scale = getattr(generator.refiner, "fit_scale", None)
     if fit_scale is not None:
-        picked = torch.linspace(0, len(windows) - 1, min(SCALE_WINDOWS, len(windows)), dtype=torch.float64).round().long()
-        fit_scale(generator.normaliser.encode(windows.batch(picked).past[:, -1]))
+        fit_scale(together([(generator.normaliser.encode(b.past[:, -1]), b.conditions.domain) for b in scale_batches(data)]))
     return generator
+
+
+def losses(generator: Generator, batch: Batch, seed: int) -> Float[Tensor, " G"]:
+    """The loss of the last given frame of each window of a batch, on its own mesh, under noise that is the window's own."""
+    domain = batch.conditions.domain
+    noise = noise_on(domain, seed, batch.windows.tolist(), [0] * len(batch))
+    moved = batch.to(generator.normaliser.state_mean.device)
+    return generator.loss(moved.past[:, -1], AtStep(noise, 0), moved.conditions.domain)
 
 
 @torch.no_grad()
 def validation_loss(generator: Generator, data: DataModule, seed: int = 0) -> float:
     """The mean loss of validation frames under noise that is always the same."""
-    device, total, count = generator.normaliser.state_mean.device, 0.0, 0
+    total, count = 0.0, 0
     for batch in data.val_dataloader():
-        draws = AtStep(SeededNoise(splitmix(seed, VALIDATION), batch.windows.tolist(), [0] * len(batch)), 0)
-        total += float(generator.loss(batch.past[:, -1].to(device), draws).double().sum())
+        total += float(losses(generator, batch, splitmix(seed, VALIDATION)).double().sum())
         count += len(batch)
     return total / count
 

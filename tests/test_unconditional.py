@@ -11,20 +11,22 @@ from typing import Any
 import pytest
 import torch
 import xarray as xr
+from mesh_examples import square
 from torch import Tensor, nn
 
 from surrogates import unconditional
+from surrogates.data.mesh_windows import MeshWindows
 from surrogates.data.module import DataModule
 from surrogates.domains import Box, Sphere
 from surrogates.fields import Field, Fields
 from surrogates.interchange import from_xarray, to_xarray
 from surrogates.metrics import score_samples
 from surrogates.noise import AtStep, SeededNoise
-from surrogates.operators import FNO
+from surrogates.operators import FNO, MeshGraphNet
 from surrogates.refine import FEATURES, FlowMatching, GaussianVelocity, PreviousSource, features, heun
 from surrogates.refine.features import time_of
 from surrogates.train.optimiser import Optimiser
-from surrogates.unconditional import Generator, train, untrained, validation_loss
+from surrogates.unconditional import Generator, losses, train, untrained, validation_loss
 
 ONE, RING = Fields.of(Field("u", "K")), Box.periodic((32,), 2 * pi)
 
@@ -162,6 +164,42 @@ def test_saved_and_loaded_it_samples_the_same(tmp_path: Path) -> None:
         unconditional.load(folder)
     with pytest.raises(FileNotFoundError, match="is not a saved generator"):
         unconditional.load(tmp_path)
+
+
+def on_meshes(first: int, count: int, **settings: Any) -> DataModule:
+    """Fields on meshes of 16 to 36 nodes, one frame in two of them given."""
+    parts = []
+    for n in range(first, first + count):
+        mesh = square(3 + n % 3, n)
+        u = 300 + 5 * torch.sin(2 * pi * mesh.points[:, 0] + n + torch.arange(4.0)[:, None])
+        parts.append(to_xarray(u[None, :, None], ONE, mesh, time=[0.0, 1.0, 2.0, 3.0], trajectories=[n]))
+    return DataModule({"train": parts, "valid": parts[:2]}, **settings)
+
+
+MESHES: dict[str, Any] = {"operator": partial(MeshGraphNet, width=8, layers=1, hidden=1), "refiner": partial(FlowMatching, steps=2)}
+
+
+def test_on_meshes_no_batch_has_more_nodes_than_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    source, inner, seen = on_meshes(0, 6, batch_size=8, max_nodes=60), MeshWindows.batch, list[int]()
+
+    def spied(self: MeshWindows, *given: Any) -> Any:
+        batch = inner(self, *given)
+        seen.append(batch.past.shape[-1])
+        return batch
+
+    monkeypatch.setattr(MeshWindows, "batch", spied)
+    generator = train(source, **MESHES, steps=3)
+    assert validation_loss(generator, source) > 0
+    assert len(seen) > 5 and max(seen) <= 60
+    few, many = (untrained(on_meshes(0, 6, batch_size=b), **MESHES).refiner.scale for b in (1, 8))
+    torch.testing.assert_close(few, many)
+
+
+def test_on_meshes_the_loss_of_a_state_does_not_know_the_others() -> None:
+    source = on_meshes(0, 3)
+    generator, windows = untrained(source, **MESHES), source.windows("train")
+    alone = torch.cat([losses(generator, windows.batch([n]), 5) for n in (0, 4, 8)])
+    torch.testing.assert_close(losses(generator, windows.batch([0, 4, 8]), 5), alone, rtol=1e-4, atol=1e-5)
 
 
 def test_what_it_cannot_do_is_said() -> None:

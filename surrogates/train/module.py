@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 
 import torch
+from jaxtyping import Float
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
+from surrogates.contracts import Domain
 from surrogates.data.batches import drawn
 from surrogates.data.module import DataModule
 from surrogates.data.windows import Batch
@@ -155,20 +157,14 @@ class Training(LightningModule):
         fit = getattr(surrogate.refiner, "fit_scale", None)
         if fit is None:
             return
-        windows = self.data.windows("train")
-        chosen = self.data.chosen()
-        of = torch.arange(len(windows)) if chosen is None else chosen
-        picked = of[torch.linspace(0, len(of) - 1, min(SCALE_WINDOWS, len(of)), dtype=torch.float64).round().long()]
         residuals = []
-        for step, indices in enumerate(windows.cut(picked, self.data.batch_size)):
-            batch = windows.batch(indices, drawn(windows.strides, len(indices), self.data.seed, step)).to(self.device)
+        for held in scale_batches(self.data):
+            batch = held.to(self.device)
             future = batch.future[:, : surrogate.bundle]
             _, _, guess = surrogate.prepare(batch.past, batch.conditions, self.guess(batch))
             truth = surrogate.target.encode(future, batch.past[:, -1], surrogate.normaliser)
-            residual = wet(truth if guess is None else truth - guess, batch.conditions.domain)
-            # Meshes have different numbers of nodes: one long row of all
-            residuals.append(residual.transpose(0, 1).flatten(1)[None] if isinstance(surrogate.domain, Mesh) else residual)
-        fit(torch.cat(residuals, -1 if isinstance(surrogate.domain, Mesh) else 0))
+            residuals.append((truth if guess is None else truth - guess, batch.conditions.domain))
+        fit(together(residuals))
 
     # -- validation --------------------------------------------------------------------------------------------
 
@@ -189,6 +185,23 @@ class Training(LightningModule):
             count += len(batch)
         rollouts = self.rollouts.scores(self.surrogate, self.data.truths("valid")) if forecasts else {}
         return {"loss": total / count, **rollouts}
+
+
+def scale_batches(data: DataModule) -> Iterator[Batch]:
+    """What a refiner's scale is fitted on: windows of the training split, evenly spaced, in batches no larger than training's."""
+    windows, chosen = data.windows("train"), data.chosen()
+    of = torch.arange(len(windows)) if chosen is None else chosen
+    picked = of[torch.linspace(0, len(of) - 1, min(SCALE_WINDOWS, len(of)), dtype=torch.float64).round().long()]
+    for step, indices in enumerate(windows.cut(picked, data.batch_size)):
+        yield windows.batch(indices, drawn(windows.strides, len(indices), data.seed, step))
+
+
+def together(batches: Sequence[tuple[Tensor, Domain]]) -> Float[Tensor, "N C ..."]:
+    """Values of several batches in their wet cells; of meshes, which differ in their numbers of nodes, one long row."""
+    held = [wet(u, domain) for u, domain in batches]
+    if not isinstance(batches[0][1], Mesh):
+        return torch.cat(held)
+    return torch.cat([u.transpose(0, 1).flatten(1)[None] for u in held], -1)
 
 
 def digest(folder: str | os.PathLike[str] | None) -> str | None:
