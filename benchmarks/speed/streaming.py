@@ -10,12 +10,16 @@ GPU's would be. Wall time; the delay is most of it, so other processes matter li
     at once         ours without reading ahead: the chunks of a batch come together
     ahead           ours, reading the next batches while a step is computed
     overlap         how much of the shorter of reading (at once) and computing is hidden: 1 is all of it
+    fetches         how often a chunk is asked for, against how many are touched, in a store of 13 levels and 4 frames a chunk: by a batch,
+                    and by statistics, at a first start and at the next one, which looks at 64 frames. Counts do not depend on the machine
+                    (`--fetches` alone measures nothing else)
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import tempfile
 import time
@@ -28,6 +32,7 @@ from timing import machine, table
 
 from surrogates.data import Windows
 from surrogates.data.batches import TrainingBatches
+from surrogates.data.module import DataModule
 from surrogates.domains import Box
 from surrogates.fields import Field, Fields
 from surrogates.interchange import from_xarray, to_xarray
@@ -70,12 +75,37 @@ def seconds(source: Iterator[object], batches: int, step: float) -> float:
     return (time.perf_counter() - begun) / (batches - 1)
 
 
+def fetches(folder: Path) -> list[tuple[str, int, int]]:
+    """What was done, chunks touched, fetches: of a weather store in small, in a data root of its own."""
+    os.environ["SURROGATES_DATA"] = str(folder / "root")
+    fields = Fields.of(Field("temperature", "K", levels=tuple(map(float, range(13)))), Field("pressure", "Pa"))
+    u = torch.randn(2, 96, fields.count, 8, 8, generator=torch.Generator().manual_seed(0))
+    made = to_xarray(u, fields, Box.periodic((8, 8), 1.0), time=[6.0 * n for n in range(96)], trajectories=range(2))
+    encoding = {name: {"chunks": (1, 4, *made[name].shape[2:])} for name in made.data_vars}
+    made.to_zarr(folder / "levels.zarr", encoding=encoding, consolidated=False, zarr_format=3)
+    out = []
+    for label, settings in (("stride 1", {"stride": 1}), ("stride 4", {"stride": 4}), ("strides 1, 2, 4", {"strides": [1, 2, 4]})):
+        for start in ("first", "next"):
+            dataset, files = opened(folder / "levels.zarr", 0.0)
+            _ = DataModule({"train": dataset}, stream=True, **settings).normaliser
+            out.append((f"statistics, {label}, {start} start", 2 * 2 * 24, len(files.spans)))
+    dataset, files = opened(folder / "levels.zarr", 0.0)
+    Windows(dataset, stream=True).batch(range(0, 64, 8))
+    return [("a batch of 8 windows", 2 * 8, len(files.spans)), *out]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--delay", type=float, default=0.05)
     parser.add_argument("--batches", type=int, default=12)
+    parser.add_argument("--fetches", action="store_true")
     options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        counts = fetches(Path(folder))
+    table("Fetches", ("what", "chunks touched", "fetches"), list[tuple[object, ...]](counts))
+    if options.fetches:
+        return
     step = 3 * options.delay
     with tempfile.TemporaryDirectory() as folder:
         dataset, files = opened(write(Path(folder)), options.delay)
@@ -116,6 +146,7 @@ def main() -> None:
             "seconds": found,
             "overlap": overlap,
             "goal": GOAL,
+            "fetches": {what: {"touched": touched, "fetched": fetched} for what, touched, fetched in counts},
         }
         options.json.write_text(json.dumps(record, indent=1))
 

@@ -173,6 +173,17 @@ def test_reading_ahead_changes_nothing(dataset: xr.Dataset) -> None:
     assert len(list(DataModule(dataset, batch_size=4, prefetch=2).train_dataloader())) == 8
 
 
+@pytest.mark.parametrize("prefetch", [0, 1, 3])
+def test_a_stream_draws_what_packed_data_draw_however_many_read_ahead(dataset: xr.Dataset, store: Any, prefetch: int) -> None:
+    """The same windows in the same order with the same strides, over two epochs."""
+    store[1].delay = 0.0
+    packed = TrainingBatches(Windows(dataset, strides=(1, 2)), 7, 3)
+    stream = TrainingBatches(Windows(store[0], strides=(1, 2), stream=True), 7, 3, prefetch=prefetch)
+    for one, other in zip([*packed, *packed], [*stream, *stream], strict=True):
+        assert torch.equal(one.windows, other.windows) and torch.equal(one.past, other.past) and torch.equal(one.future, other.future)
+        assert torch.equal(one.conditions.dt, other.conditions.dt)
+
+
 def test_gaps_of_a_stream_are_said_or_named(dataset: xr.Dataset) -> None:
     dataset["tracer"].values[:, 4, 0, 0] = np.nan
     with pytest.raises(ValueError, match=r'frames 3 to 4 of trajectory 1 .* coordinate "missing"'):
