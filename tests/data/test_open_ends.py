@@ -16,14 +16,16 @@ from torch import Tensor, nn
 from surrogates.constraints import ConservedIntegral, FluxedIntegral
 from surrogates.contracts import Conditions
 from surrogates.data import layout
+from surrogates.data.formats import Given, open_parts
 from surrogates.data.formats.ends import condition, opened, told
+from surrogates.data.hdf5 import OURS
 from surrogates.data.read import read_file
 from surrogates.domains import Box, Masked, Sphere
 from surrogates.domains.ends import ends_of_grid
 from surrogates.domains.layout import AnyDomain
 from surrogates.fields import Field, Fields
 from surrogates.heads import FluxForm
-from surrogates.interchange import domain_of, from_xarray, to_xarray
+from surrogates.interchange import box_of, domain_of, from_xarray, to_xarray
 from surrogates.rollout import rollout
 from surrogates.saved import load, save
 from surrogates.surrogate import Surrogate
@@ -86,6 +88,16 @@ def test_the_well_reads_which_end_is_what(tmp_path: Path) -> None:
     path = stored(dataset(TUBE), tmp_path / "made" / "data" / "train" / "ends.hdf5.part")
     peer = well.WellDataset(path=str(path.parent), n_steps_input=1, n_steps_output=1, use_normalization=False)
     assert peer[0]["boundary_conditions"].tolist() == [[0, 1], [2, 2], [1, 1]]  # wall, open, periodic
+
+
+def test_files_of_others_tell_their_ends(tmp_path: Path) -> None:
+    path = stored(dataset(TUBE), tmp_path / "made" / "data" / "train" / "ends.hdf5.part")
+    with h5py.File(path, "r+") as f:
+        del f[OURS]
+    ((part,),) = open_parts(path, "the_well").values()
+    assert box_of(part).sides == TUBE.sides
+    ((said,),) = open_parts(path, "the_well", given=Given(boundary=("wall",) * 3, open_ends=("y_upper",))).values()
+    assert box_of(said).open_ends == ("y_upper",), "what a person says goes first"
 
 
 def test_conditions_open_what_they_do_not_close() -> None:
