@@ -59,14 +59,14 @@ def read(path: Path) -> Frame:
     """Raises ValueError, with file and section, for what is not sound, and for another format."""
     sections = [(name.decode(), body) for name, body in _SECTION.findall(path.read_bytes())]
     found = dict(sections)
+    if "ParametricNodes" in found:  # of format 2: places on their curves and surfaces follow
+        found["Nodes"] = b"\n".join(b" ".join(line.split()[:4]) for line in found["ParametricNodes"].splitlines())
+    for needed in ("MeshFormat", "Nodes", "Elements"):
+        if needed not in found:
+            raise ValueError(f"{path} has no whole section ${needed}; it is truncated, or was saved without a mesh")
     version = (found["MeshFormat"].split() or [b"none"])[0].decode()
     if version.partition(".")[0] != "2" and version != "4.1":
         raise ValueError(f"{path} has format {version}, and 2.2 and 4.1 are read: gmsh -0 {path.name} -format msh41 -o new.msh")
-    if "ParametricNodes" in found:  # of format 2: places on their curves and surfaces follow
-        found["Nodes"] = b"\n".join(b" ".join(line.split()[:4]) for line in found["ParametricNodes"].splitlines())
-    for needed in ("Nodes", "Elements"):
-        if needed not in found:
-            raise ValueError(f"{path} has no whole section ${needed}; it is truncated, or was saved without a mesh")
     words = {n: Words(found[n], f"{path}: ${n}") for n in ("Nodes", "Elements", "Entities") if n in found}
     if version == "4.1":
         tags, points = _nodes_4(words["Nodes"])
@@ -175,8 +175,8 @@ def _data(sections: Sequence[tuple[str, bytes]], kind: str, tags: Ints, path: Pa
         words = Words(_NUMPY.sub(rb"\1", b"\n".join(lines[1 + count :])), place)
         words.take(words.one(), np.float64)  # its time
         about = words.take(words.one()).tolist()
-        if len(about) < 3 or about[1] < 1:
-            raise ValueError(f"{place} does not say its components and rows")
+        if len(about) < 3 or not 1 <= about[1] <= 9:
+            raise ValueError(f"{place} needs its step, components (1, 3 or 9) and rows, and says {about}")
         if name in out:
             raise ValueError(f"{place} has several steps in one file; save each step in a file of its own, or as VTU with a .pvd")
         rows = words.take(about[2] * (1 + about[1]), np.float64).reshape(about[2], 1 + about[1])

@@ -147,6 +147,10 @@ def test_what_a_view_lacks_is_missing(tmp_path: Path) -> None:
         (("4 1 2 5 1", "4 1 -2 5 1"), r"a.msh: \$Elements ends after"),
         (("6 2 2", "6 99 2"), r"a.msh: \$Elements has elements of type 99"),
         (("30 3.0", "31 3.0"), r"a.msh: \$NodeData 'p' has a value at tag 31"),
+        (
+            ("0\n1\n2\n30", "0\n999999999999\n0\n30"),
+            r"a.msh: \$NodeData 'p' needs its .* says \[0, 999999999999, 0\]",
+        ),
         (("20 1 0 0", "20 x 0 0"), r"a.msh: \$Nodes holds words that are no numbers"),
         (("$EndElements\n", ""), r"a.msh has no whole section \$Elements"),
         (("2.2 0 8", "4.0 0 8"), r"a.msh has format 4.0, .* gmsh -0 a.msh -format msh41"),
