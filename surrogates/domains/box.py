@@ -25,12 +25,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from surrogates.domains.regular import Regular
+
 PERIODIC, WALL, OPEN = "periodic", "wall", "open"
 AXES = ("x", "y", "z")
 
 
 @dataclass(frozen=True)
-class Box:
+class Box(Regular):
     """Geometry of fields (B, C, *X) on a box. Lengths are in `units`; `edges` stretch a walled axis, None elsewhere; `open_ends` are kept
     in the order of `ends`. Raises ValueError for what does not fit together."""
 
@@ -78,41 +80,15 @@ class Box:
         sizes = tuple(float(v) for v in lengths) if isinstance(lengths, Sequence) else (float(lengths),) * len(shape)
         return cls(tuple(shape), (0.0,) * len(shape), sizes, (PERIODIC,) * len(shape), units=units)
 
-    # -- what every Domain has ---------------------------------------------------------------------------------
+    def measured(self, device: torch.device) -> Float[Tensor, "*X"]:
+        """Cell volumes, float64, in units^D; made once for a device, and not to be written to."""
+        return _measure(self, device)
 
     @property
-    def members(self) -> int:
-        """Independent members in one batch row: always one on a grid, so G = B."""
-        return 1
-
-    @property
-    def mask(self) -> None:
-        """A Box is valid everywhere."""
-        return None
-
-    @property
-    def measure(self) -> Float[Tensor, "*X"]:
-        """Cell volumes, float64, in units^D."""
-        return _measure(self, torch.device("cpu"))
-
-    def integral(self, u: Float[Tensor, "B C *X"]) -> Float[Tensor, "B C"]:
-        """The integral over space, in float64."""
-        self.check(u)
-        return (u.double() * _measure(self, u.device)).flatten(2).sum(-1)
-
-    def average(self, u: Float[Tensor, "B C *X"]) -> Float[Tensor, "B C"]:
-        """The mean over space, in float64."""
-        return self.integral(u) / self.volume
-
-    def expand(self, values: Float[Tensor, "B P"]) -> Float[Tensor, "B P *X"]:
-        """A member's values, spread over its points (a view)."""
-        return values.reshape(*values.shape, *(1,) * self.dim).expand(*values.shape, *self.shape)
+    def total(self) -> float:
+        return self.volume
 
     # -- geometry ----------------------------------------------------------------------------------------------
-
-    @property
-    def dim(self) -> int:
-        return len(self.shape)
 
     @property
     def axes(self) -> tuple[str, ...]:
@@ -183,11 +159,6 @@ class Box:
         if any(e is not None for e in self.edges):
             raise ValueError("a stretched Box has no other resolution; give the edges of the new one instead")
         return replace(self, shape=tuple(shape))
-
-    def check(self, u: Tensor) -> None:
-        """Raise ValueError unless u is (B, C, *shape)."""
-        if u.ndim != 2 + self.dim or tuple(u.shape[2:]) != self.shape:
-            raise ValueError(f"u has shape {tuple(u.shape)} but this Box takes (B, C, {', '.join(map(str, self.shape))})")
 
     # -- spectra -----------------------------------------------------------------------------------------------
 

@@ -25,12 +25,13 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from surrogates.domains.box import PERIODIC, WALL, Box
+from surrogates.domains.regular import Regular
 
 FULL_CIRCLE = 360.0
 
 
 @dataclass(frozen=True)
-class Patch:
+class Patch(Regular):
     """Geometry of fields (B, C, lat, lon). Borders in degrees; `radius` in `units` (of the Earth: 6.37122e6 m).
 
     Raises ValueError for borders that are out of order or beyond a pole by more than half a step.
@@ -57,41 +58,15 @@ class Patch:
         if not (self.radius > 0 and isfinite(self.radius)):
             raise ValueError(f"a Patch needs a positive radius, got {self.radius}")
 
-    # -- what every Domain has ---------------------------------------------------------------------------------
+    def measured(self, device: torch.device) -> Float[Tensor, "lat lon"]:
+        """Cell areas, float64, in units^2; made once for a device, and not to be written to."""
+        return _measure(self, device)
 
     @property
-    def members(self) -> int:
-        """Independent members in one batch row: always one on a grid, so G = B."""
-        return 1
-
-    @property
-    def mask(self) -> None:
-        """A Patch is valid everywhere; `Masked(patch, wet)` is one with land."""
-        return None
-
-    @property
-    def measure(self) -> Float[Tensor, "lat lon"]:
-        """Cell areas, float64, in units^2."""
-        return _measure(self, torch.device("cpu"))
-
-    def integral(self, u: Float[Tensor, "B C lat lon"]) -> Float[Tensor, "B C"]:
-        """The integral over the part, in float64."""
-        self.check(u)
-        return (u.double() * _measure(self, u.device)).flatten(2).sum(-1)
-
-    def average(self, u: Float[Tensor, "B C lat lon"]) -> Float[Tensor, "B C"]:
-        """The mean over the part by area, in float64."""
-        return self.integral(u) / self.area
-
-    def expand(self, values: Float[Tensor, "B P"]) -> Float[Tensor, "B P lat lon"]:
-        """A member's values, spread over its points (a view)."""
-        return values[:, :, None, None].expand(*values.shape, *self.shape)
+    def total(self) -> float:
+        return self.area
 
     # -- geometry ----------------------------------------------------------------------------------------------
-
-    @property
-    def dim(self) -> int:
-        return 2
 
     @property
     def axes(self) -> tuple[str, ...]:
@@ -130,11 +105,6 @@ class Patch:
     def with_shape(self, shape: Sequence[int]) -> Patch:
         """The same part at another resolution."""
         return replace(self, shape=tuple(shape))
-
-    def check(self, u: Tensor) -> None:
-        """Raise ValueError unless u is (B, C, *shape)."""
-        if u.ndim != 4 or tuple(u.shape[2:]) != tuple(self.shape):
-            raise ValueError(f"u has shape {tuple(u.shape)} but this Patch takes (B, C, {', '.join(map(str, self.shape))})")
 
     # -- calculus ----------------------------------------------------------------------------------------------
 

@@ -25,12 +25,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from surrogates.domains.regular import Regular
+
 POLES, CELLS, GAUSS = "poles", "cells", "legendre-gauss"
 GRIDS = (POLES, CELLS, GAUSS)
 
 
 @dataclass(frozen=True)
-class Sphere:
+class Sphere(Regular):
     """Geometry of fields (B, C, lat, lon). `west` is the first longitude in degrees, `radius` in `units` (of the Earth: 6.37122e6 m)."""
 
     shape: tuple[int, ...]
@@ -49,41 +51,15 @@ class Sphere:
         if not (self.radius > 0 and isfinite(self.radius) and isfinite(self.west)):
             raise ValueError(f"a Sphere needs a positive radius and a finite west, got {self.radius} and {self.west}")
 
-    # -- what every Domain has ---------------------------------------------------------------------------------
+    def measured(self, device: torch.device) -> Float[Tensor, "lat lon"]:
+        """Cell areas, float64, in units^2; made once for a device, and not to be written to."""
+        return _measure(self, device)
 
     @property
-    def members(self) -> int:
-        """Independent members in one batch row: always one on a grid, so G = B."""
-        return 1
-
-    @property
-    def mask(self) -> None:
-        """A Sphere is valid everywhere."""
-        return None
-
-    @property
-    def measure(self) -> Float[Tensor, "lat lon"]:
-        """Cell areas, float64, in units^2."""
-        return _measure(self, torch.device("cpu"))
-
-    def integral(self, u: Float[Tensor, "B C lat lon"]) -> Float[Tensor, "B C"]:
-        """The integral over the sphere, in float64."""
-        self.check(u)
-        return (u.double() * _measure(self, u.device)).flatten(2).sum(-1)
-
-    def average(self, u: Float[Tensor, "B C lat lon"]) -> Float[Tensor, "B C"]:
-        """The mean over the sphere, in float64."""
-        return self.integral(u) / self.area
-
-    def expand(self, values: Float[Tensor, "B P"]) -> Float[Tensor, "B P lat lon"]:
-        """A member's values, spread over its points (a view)."""
-        return values[:, :, None, None].expand(*values.shape, *self.shape)
+    def total(self) -> float:
+        return self.area
 
     # -- geometry ----------------------------------------------------------------------------------------------
-
-    @property
-    def dim(self) -> int:
-        return 2
 
     @property
     def axes(self) -> tuple[str, ...]:
@@ -107,11 +83,6 @@ class Sphere:
     def with_shape(self, shape: Sequence[int]) -> Sphere:
         """The same sphere at another resolution."""
         return replace(self, shape=tuple(shape))
-
-    def check(self, u: Tensor) -> None:
-        """Raise ValueError unless u is (B, C, *shape)."""
-        if u.ndim != 4 or tuple(u.shape[2:]) != tuple(self.shape):
-            raise ValueError(f"u has shape {tuple(u.shape)} but this Sphere takes (B, C, {', '.join(map(str, self.shape))})")
 
     # -- calculus ----------------------------------------------------------------------------------------------
 
