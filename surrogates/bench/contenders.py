@@ -18,8 +18,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from surrogates import pde
-from surrogates.bench.suite import SCHEMES, Suite
+from surrogates.bench.suite import Suite
 from surrogates.contracts import Step
+from surrogates.data.truth.work import STAGES
 from surrogates.fields import Fields
 from surrogates.forecast import simulate
 from surrogates.forecast.surroundings import surroundings_of
@@ -119,6 +120,6 @@ def _of_surrogate(suite: Suite, name: str, step: Step, alone: bool) -> list[Cont
 def _of_solver(suite: Suite, resolution: int, max_dt: float, dt: float) -> Contender:
     solver = suite.solver
     step = getattr(pde, solver.equation)(resolution, max_dt=max_dt, scheme=getattr(pde, solver.scheme), dtype=solver.dtype)
-    evaluations = float(ceil(dt / max_dt * (1 - 1e-12)) * SCHEMES[solver.scheme])
+    evaluations = float(ceil(dt / max_dt * (1 - 1e-12)) * STAGES[solver.scheme])
     power = {1: "", 2: "²", 3: "³"}[step.dim]
     return Contender(f"solver-{resolution}", f"solver {resolution}{power}", SOLVER, step, evaluations=evaluations, resolution=resolution)

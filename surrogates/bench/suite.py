@@ -11,11 +11,10 @@ from pathlib import Path
 from surrogates import catalog, pde
 from surrogates.data import open_dataset
 from surrogates.data.parse import load_yaml, parse
+from surrogates.data.truth.work import STAGES
 from surrogates.errors import nearest
 
 BASELINES = ("persistence", "climatology")
-SCHEMES = {"etdrk2": 2, "etdrk4": 4}
-"""Evaluations of the nonlinear term a substep."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +32,8 @@ class Solver:
         equations.remove("Spectral")
         if self.equation not in equations:
             raise ValueError(f"no equation {self.equation!r} in surrogates.pde; it has {equations}{nearest(self.equation, equations)}")
-        if self.scheme not in SCHEMES:
-            raise ValueError(f"scheme {self.scheme!r} is unknown; write one of {list(SCHEMES)}{nearest(self.scheme, SCHEMES)}")
+        if self.scheme not in STAGES:
+            raise ValueError(f"scheme {self.scheme!r} is unknown; write one of {list(STAGES)}{nearest(self.scheme, STAGES)}")
         if self.dtype not in ("float32", "float64"):
             raise ValueError(f"dtype {self.dtype!r} is unknown; write float32 or float64{nearest(self.dtype, ('float32', 'float64'))}")
         if not self.resolutions or len(set(self.resolutions)) < len(self.resolutions) or min(self.resolutions) < 4:

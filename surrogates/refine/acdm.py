@@ -25,9 +25,9 @@ from torch import Tensor, nn
 
 from surrogates.contracts import Domain, Draws
 from surrogates.record import recorded
-from surrogates.refine.conditioning import Widths, at_level, check_channels, conditioned, member_mean
+from surrogates.refine.conditioning import Widths, at_level, check_channels, conditioned, member_mean, widths
 from surrogates.refine.discrete import LinearBetas
-from surrogates.refine.features import FEATURES, features
+from surrogates.refine.features import features
 from surrogates.refine.flow import FRESH_DRAW, TIME_DRAW, Flow
 from surrogates.refine.path import Path
 from surrogates.refine.samplers import Sampler, evaluations, sample
@@ -65,7 +65,7 @@ class ACDM(Flow):
     @classmethod
     def widths(cls, channels: int, context: int, guess: bool, frames: int) -> Widths:
         """C + Cc (+ C with a guess) in, C + Cc out."""
-        return Widths(channels + context + (channels if guess else 0), channels + context, FEATURES)
+        return widths(channels, context, guess, frames)._replace(outputs=channels + context)
 
     @property
     def evaluations(self) -> int:

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from surrogates.contracts import Domain, Draws
 from surrogates.record import recorded
-from surrogates.refine.conditioning import Network, Widths, check_channels, conditioned, member_mean
+from surrogates.refine.conditioning import Network, Widths, check_channels, conditioned, member_mean, widths
 from surrogates.refine.features import FEATURES, features, level_features
 from surrogates.refine.flow import TIME_DRAW, Flow
 from surrogates.refine.path import LINEAR, Path
@@ -75,7 +75,7 @@ class DiffusionForcing(Flow):
     @classmethod
     def widths(cls, channels: int, context: int, guess: bool, frames: int) -> Widths:
         """The usual ones, with the features of a level for each frame."""
-        return Widths(channels + context + (channels if guess else 0), channels, frames * FEATURES)
+        return widths(channels, context, guess, frames)._replace(embedding=frames * FEATURES)
 
     @property
     def matrix(self) -> Matrix:

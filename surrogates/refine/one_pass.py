@@ -35,7 +35,7 @@ from torch import Tensor, nn
 from surrogates.contracts import Domain, Draws
 from surrogates.metrics.crps import half_mean_distance
 from surrogates.record import recorded
-from surrogates.refine.conditioning import Widths, check_channels, member_mean
+from surrogates.refine.conditioning import Widths, check_channels, member_mean, widths
 from surrogates.refine.flow import FRESH_DRAW, Flow
 from surrogates.refine.source import GAUSSIAN, Frame, Source
 
@@ -61,7 +61,7 @@ class OnePass(Flow):
     @classmethod
     def widths(cls, channels: int, context: int, guess: bool, frames: int) -> Widths:
         """Those of the operator: the usual ones without a refinement time."""
-        return Widths(channels + context + (channels if guess else 0), channels, 0)
+        return widths(channels, context, guess, frames)._replace(embedding=0)
 
     @property
     def evaluations(self) -> int:

@@ -9,7 +9,7 @@ from surrogates.data.recipe import Recipe
 from surrogates.data.sections import Solver
 from surrogates.data.truth.equations import SCHEME
 
-STAGES = {"etdrk2": 2, "etdrk4": 4}
+STAGES = {"etdrk2": 2, "etdrk4": 4}  # evaluations of the nonlinear term a substep
 CHUNKS = 40  # at most so many calls of the solver in a burn-in: enough for a progress bar, and for stopping
 
 Tick = Callable[[float], None]
