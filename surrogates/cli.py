@@ -7,6 +7,7 @@ and torch read when they load. A command's options are the parameters of its fun
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from surrogates._machine import prepare_environment
 from surrogates.errors import nearest
 
 USAGE, INTERRUPTED = 2, 130
+TAKEN = {"int": "a whole number", "float": "a number", "bool": "true or false", "dict": "a mapping, as '{key: value}'"}
 RESUME = "what was written stays readable, and the same command goes on from there"
 
 
@@ -134,8 +136,19 @@ def arguments(function: Callable[..., object], path: str, words: Sequence[str]) 
         options = [f"--{name}" for name in signature(function).parameters]
         strange = (word for word in words if word.startswith("--") and word.partition("=")[0] not in options)
         near = "".join(nearest(word, options) for word in strange)
-        raise ValueError(f"{error}{near} (`{path} --help` tells the options)") from error
+        raise ValueError(f"{_plainly(error, function)}{near} (`{path} --help` tells the options)") from error
     return given
+
+
+def _plainly(error: Exception, function: Callable[..., object]) -> str:
+    """Of a value of another type what is wanted and what was given, without the parser's account of how it tried."""
+    text = " ".join(str(error).split())
+    found = re.match(r'Parser key "(\w+)":.*?(?:Given value|Got value): (.*)$', text)
+    parameter = signature(function).parameters.get(found[1]) if found else None
+    if found is None or parameter is None:
+        return text
+    wanted = next((words for kind, words in TAKEN.items() if str(parameter.annotation).startswith(kind)), str(parameter.annotation))
+    return f"--{found[1]} takes {wanted}, got {found[2]}"
 
 
 def overview(group: Group, path: str) -> str:

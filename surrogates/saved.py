@@ -21,6 +21,7 @@ from torch import nn
 import surrogates
 from surrogates.contracts import Domain, Step
 from surrogates.domains import Box
+from surrogates.errors import check_device
 from surrogates.fields import Fields
 from surrogates.record import construct, describe
 from surrogates.surrogate import Surrogate
@@ -46,8 +47,10 @@ def save(surrogate: nn.Module, folder: str | os.PathLike[str], provenance: Mappi
 def load(folder: str | os.PathLike[str], device: str = "cpu") -> Any:
     """The surrogate, or other trained `Step`, in a folder, in evaluation mode.
 
-    Raises FileNotFoundError where a file is missing and ValueError where config and weights do not belong together.
+    Raises FileNotFoundError where a file is missing and ValueError where config and weights do not belong together, or where the device is
+    none that is here.
     """
+    check_device(device)
     path = Path(folder)
     config = read_config(path)
     surrogate = construct(config["surrogate"])

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
 from inspect import signature
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -201,3 +202,29 @@ def test_openmp_reads_the_spin_count(chosen: str | None, seen: str) -> None:
     if "GOMP_" not in done.stderr:
         pytest.skip("this build of torch uses another OpenMP")
     assert f"GOMP_SPINCOUNT = '{seen}'" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (["--count", "x"], "--count takes a whole number, got x"),
+        (["--share", "half"], "--share takes a number, got half"),
+        (["--split", "half"], "--split takes a mapping, as '{key: value}', got half"),
+    ],
+)
+def test_a_value_of_another_type_is_told_in_words(
+    given: list[str], says: str, command: Callable[[Callable[..., object]], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    def tried(count: int | None = None, share: float = 0.5, split: dict[str, float] | None = None, quick: bool = False) -> None:
+        """Try."""
+
+    command(tried)
+    assert cli.main(["try", *given]) == 2
+    assert f"error: {says} (`surrogates try --help` tells the options)" in capsys.readouterr().err
+
+
+def test_a_device_that_is_not_here_is_told_before_any_work(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["data", "make", "kdv", "--size", "tiny", "--device", "tpu", "--out", str(tmp_path / "made")]) == 2
+    assert "nothing can be computed on the device 'tpu'" in capsys.readouterr().err and not (tmp_path / "made").exists()
+    assert cli.main(["rollout", str(tmp_path), "kdv", "--device", "tpu"]) == 2
+    assert "the device 'tpu'" in capsys.readouterr().err

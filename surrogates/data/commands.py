@@ -50,7 +50,7 @@ def check(
     """Verify a data set: checksums, times, values that are not finite, flat frames, frames of the training split in another one.
 
     Also told: frames that repeat the one before, gaps, the divergence of `velocity` on a periodic box, the drift of integrals.
-    Raises ValueError for the first thing that is not sound.
+    It ends with an error (ValueError) at the first thing that is not sound.
 
     Args:
         name_or_path: the name of a data set that was made, or the path of a file or folder in any format that is read.

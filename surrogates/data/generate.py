@@ -26,6 +26,7 @@ from surrogates.data.layout import MEMBERS, OURS, PART, Known, Part, checksum, c
 from surrogates.data.read import open_hdf5, read_file
 from surrogates.data.recipe import Recipe, load_recipe
 from surrogates.data.workers import locked, one_thread_each, pool, progress
+from surrogates.errors import check_device
 from surrogates.interchange import from_xarray
 
 
@@ -49,6 +50,7 @@ def make(
     """
     chosen = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, size)
     truth.solver_of(chosen, chosen.solver)
+    check_device(device)
     folder = Path(out) if out is not None else catalog.data_root() / chosen.name / chosen.size
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder):

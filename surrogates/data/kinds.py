@@ -15,6 +15,7 @@ from surrogates import catalog
 from surrogates.data import generate
 from surrogates.data.parse import load_yaml
 from surrogates.data.recipe import Recipe, load_recipe, sizes_of
+from surrogates.data.recipe import path_of as path_of
 from surrogates.data.workers import cores
 from surrogates.errors import nearest
 
@@ -33,13 +34,6 @@ class Made(Protocol):
     def counts(self) -> Mapping[str, int]: ...
     @property
     def summary(self) -> Mapping[str, str]: ...
-
-
-def path_of(name_or_path: str | Path) -> Path:
-    """The `recipe.yaml` of a data set known by name, or a path to it or its folder. Raises ValueError for an unknown name."""
-    path = Path(name_or_path)
-    path = path / "recipe.yaml" if path.is_dir() else path
-    return path if path.suffix in (".yaml", ".yml") else catalog.find("datasets", str(name_or_path))
 
 
 def kind_of(path: Path) -> str | None:

@@ -34,21 +34,33 @@ DT = "dt"  # among the parameters of a surrogate: the step that it is told
 
 
 class DataModule(LightningDataModule):
-    """Training and validation batches of a data set: its name or path, a Dataset in memory, or a mapping of splits to Datasets or lists of
-    them (parts that differ in length or mesh).
-
-    stride, strides: frames between those of a window; of several `strides` each row of a training batch draws one, and models are told dt.
-    subsample, coarsen: every n-th point, or cells averaged together ({factor: 4, by: means}; `surrogates.data.coarse`).
-    crop, augment: what training sees: pieces of the box ({size: [64, 64], halo: 8}), and the symmetries of the equation (all that are
-    declared, or some by name; `surrogates.data.symmetries`). flips: of an unknown equation, the scalars that change sign in a reflection.
-    normalise: which statistics, and transforms (`surrogates.scaling`).
-    stream, prefetch: read frames where they lie instead of packing them; how many batches are read ahead.
-    validation: the number of validation windows. fold: (k, n) trains on the trajectories whose id is k modulo n alone; statistics are still
-    those of the whole training split, so that models of different folds share them. max_nodes: on different meshes a batch is one
-    block-diagonal mesh, of at most so many nodes.
+    """Training and validation batches of a data set.
 
     Before any training it tells `fields`, `domain`, `dt`, `parameter_names`, `normaliser` (from the training split alone) and `checksum`.
     Raises ValueError for data that are not there or not sound.
+
+    Args:
+        dataset: a name or path, a Dataset in memory, or a mapping of splits to Datasets or lists of them (parts that differ in length or
+            mesh).
+        history: given frames of a window.
+        bundle: future frames of a window.
+        batch_size: windows of a batch.
+        size: which of the sizes that were made (default: the largest).
+        seed: of the order of the windows, and of all that is drawn for them.
+        stride: frames between those of a window.
+        strides: several strides, multiples of `stride`; each row of a training batch draws one, and models are told dt.
+        subsample: keep every n-th point of each axis.
+        coarsen: a coarser grid, such as {factor: 4, by: means} (`surrogates.data.coarse`).
+        crop: train on pieces of the box, such as {size: [64, 64], halo: 8}.
+        augment: the symmetries of the equation: true for all that are declared, or some by name (`surrogates.data.symmetries`).
+        flips: of an equation that is not known, the scalars that change sign in a reflection.
+        normalise: which statistics, and transforms, such as {by: level} (`surrogates.scaling`).
+        stream: read frames where they lie instead of packing them.
+        prefetch: how many batches are read ahead.
+        validation: the number of validation windows.
+        fold: [k, n] trains on the trajectories whose id is k modulo n alone; statistics are still those of the whole training split, so
+            that models of different folds share them.
+        max_nodes: on different meshes a batch is one block-diagonal mesh, of at most so many nodes.
     """
 
     def __init__(

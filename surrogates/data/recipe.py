@@ -163,15 +163,25 @@ def load_recipe(name_or_path: str | Path, size: str | None = None) -> Recipe:
 
     Without `size` it is "small" where the recipe declares that, else "full". Raises ValueError naming file and key.
     """
-    path = Path(name_or_path)
-    if path.is_dir():
-        path = path / "recipe.yaml"
-    if path.suffix not in (".yaml", ".yml"):
-        path = catalog.find("datasets", str(name_or_path))
+    path = path_of(name_or_path)
     return of_size(Recipe, path, load_yaml(path), size)
+
+
+def path_of(name_or_path: str | Path) -> Path:
+    """The `recipe.yaml` of a data set known by name, or a path to it or its folder.
+
+    A folder without one, such as that of a data set that was made here, hides no name. Raises ValueError for what is neither.
+    """
+    path, name = Path(name_or_path), str(name_or_path)
+    if path.suffix in (".yaml", ".yml"):
+        return path
+    if (path / "recipe.yaml").is_file():
+        return path / "recipe.yaml"
+    if path.is_dir() and name not in catalog.names("datasets"):
+        raise ValueError(f"{path} is a folder without a recipe.yaml; give a data set by name, or the path of its recipe")
+    return catalog.find("datasets", name)
 
 
 def sizes_of(name_or_path: str | Path) -> list[str]:
     """The sizes that a recipe declares, of an equation known by name or the path of a `recipe.yaml`."""
-    path = Path(name_or_path)
-    return declared(path if path.suffix in (".yaml", ".yml") else catalog.find("datasets", str(name_or_path)))
+    return declared(path_of(name_or_path))

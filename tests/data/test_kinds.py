@@ -27,6 +27,16 @@ def test_every_kind_is_here() -> None:
     assert found == {None, *kinds.KINDS}
 
 
+def test_a_folder_that_holds_what_was_made_hides_no_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`data make kdv --out kdv`, said again, resumes."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("kdv", "mine"):
+        (tmp_path / name / "data").mkdir(parents=True)
+    assert kinds.load("kdv", "tiny").name == "kdv" and kinds.sizes("kdv")
+    with pytest.raises(ValueError, match="mine is a folder without a recipe.yaml"):
+        kinds.load("mine")
+
+
 def test_a_kind_that_does_not_exist_is_named(tmp_path: Path) -> None:
     (tmp_path / "recipe.yaml").write_text("name: a\nkind: observation\n")
     with pytest.raises(ValueError, match=r"recipe.yaml: kind: 'observation' is none of .* did you mean 'observations'"):
