@@ -218,6 +218,7 @@ SOURCES = {
     "meshio, vtu": Source("meshio", meshed(".vtu"), {**ALL, "dt": 0.1}),
     "meshio, vtk": Source("meshio", meshed(".vtk", binary=False), {**ALL, "dt": 0.1}),
     "meshio, xdmf": Source("meshio", meshed(".xdmf"), {**ALL, "dt": 0.1}),
+    "meshio, msh text": Source("meshio", meshed(".msh", file_format="gmsh", binary=False), {**ALL, "dt": 0.1}),
     "meshio, msh": Source("meshio", meshed(".msh", file_format="gmsh", binary=True), {**ALL, "dt": 0.1}),
     "openfoam": Source("openfoam", foam(Style())),
     "openfoam, binary": Source("openfoam", foam(Style(binary=True))),

@@ -116,6 +116,8 @@ def _blocks(frame: Frame, place: str) -> Blocks:
         if kind == "vertex" or not len(cells):
             continue
         plain = kind_of(kind, place)
+        if not cells.size:
+            raise ValueError(f"{place}: its {kind}s have no corners; the file is damaged or was cut short, copy it again")
         if int(cells.min()) < 0 or int(cells.max()) >= len(frame.points):
             wrong = int(((cells < 0) | (cells >= len(frame.points))).any(1).argmax())
             raise ValueError(

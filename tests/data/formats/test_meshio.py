@@ -177,6 +177,21 @@ def test_what_is_wrong_is_named(tmp_path: Path) -> None:
         open_parts(tmp_path / "bomb.vtu", given=GIVEN)
 
 
+def test_a_binary_gmsh_file_that_is_cut_anywhere_is_named_or_whole(tmp_path: Path) -> None:
+    import meshio
+
+    mesh, path = square(1), tmp_path / "a.msh"
+    points = np.concatenate([mesh.points.numpy(), np.zeros((len(mesh.points), 1))], 1)
+    meshio.write(path, meshio.Mesh(points, [("triangle", mesh.cells.numpy())]), file_format="gmsh", binary=True)
+    whole = path.read_bytes()
+    for length in range(0, len(whole), 7):
+        path.write_bytes(whole[:length])
+        try:
+            open_parts(path, format="meshio", given=GIVEN)
+        except ValueError as error:
+            assert str(path) in str(error)
+
+
 def test_xdmf_declares_no_more_than_there_is(tmp_path: Path) -> None:
     item = '<DataItem DataType="Float" Dimensions="99999999 3" Format="{}" Precision="8">{}</DataItem>'
     for form, text, said in (
