@@ -1,12 +1,15 @@
 """What is looked at before a mesh file is handed to meshio: XML that says no more than it should, names that stay in the folder, and arrays
 that are as large in the file as they declare.
 
-meshio reads what a file tells it to. XML may define entities that blow up, XDMF names other files and the shapes of arrays in them; and a
-collection of ParaView names files too. All of that is checked here; compressed arrays expand at most by DEFLATE's factor (`checks`).
+meshio reads what a file tells it to. XML may define entities that blow up, XDMF names other files and the shapes of arrays in them, a
+collection of ParaView names files too, and the binary form of Gmsh's says in text how many lines follow. All of that is checked here;
+compressed arrays expand at most by DEFLATE's factor (`checks`).
 """
 
 from __future__ import annotations
 
+import io
+import re
 import xml.etree.ElementTree as ET
 from math import prod
 from pathlib import Path
@@ -14,8 +17,9 @@ from pathlib import Path
 from surrogates.data.formats import checks
 
 XML = (".vtu", ".vtp", ".pvd", ".xdmf", ".xmf", ".xml", ".pvtu")
-XDMF = (".xdmf", ".xmf")
+XDMF, GMSH = (".xdmf", ".xmf"), ".msh"
 HEAD = 1 << 16  # bytes in which a document type would stand
+_COUNTED = re.compile(rb"^\$(PhysicalNames|(?!End)\w*Data)[ \t]*\r?\n", re.MULTILINE)
 
 
 def checked(path: Path) -> Path:
@@ -24,6 +28,8 @@ def checked(path: Path) -> Path:
         plain(path)
     if path.suffix.lower() in XDMF:
         _xdmf(path, parse(path))
+    if path.suffix.lower() == GMSH and path.is_file():
+        _gmsh(path)
     return path
 
 
@@ -43,6 +49,21 @@ def parse(path: Path) -> ET.Element:
         return ET.parse(path).getroot()
     except ET.ParseError as error:
         raise ValueError(f"{path} is not sound XML ({error}); write or copy it again") from error
+
+
+def _gmsh(path: Path) -> None:
+    """Names of groups, and of data strings, reals and integers: each list is its number and as many lines."""
+    content = path.read_bytes()
+    lines = io.BytesIO(content)
+    for section in _COUNTED.finditer(content):
+        name = section.group(1).decode()
+        lines.seek(section.end())
+        for _ in range(1 if name == "PhysicalNames" else 3):
+            told = lines.readline().strip()
+            if not told.isdigit() or len(told) > len(str(len(content))) or int(told) > len(content):
+                raise ValueError(f"{path}: ${name} declares {told[:20].decode(errors='replace')!r} lines; it is damaged, copy it again")
+            for _ in range(int(told)):
+                lines.readline()
 
 
 def _xdmf(path: Path, root: ET.Element) -> None:
