@@ -165,7 +165,7 @@ def _create(recipe: Recipe, split: str, path: Path, written: str) -> None:
         path,
         name=recipe.name,
         fields=truth.fields_of(recipe),
-        box=recipe.box,
+        box=truth.stored_box(recipe),
         times=[i * recipe.frames.step for i in range(recipe.frames_of(split))],
         trajectories=ids,
         parameters={n: [recipe.values(i)[n] for i in ids] for n in recipe.parameters},

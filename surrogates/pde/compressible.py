@@ -82,6 +82,9 @@ class Compressible(Solver):
             raise ValueError(f"{type(self).__name__} needs at least {faces.DEPTH} cells along each axis, got {box.shape}")
         return box
 
+    def open_ends(self, box: Box) -> tuple[str, ...]:
+        return box.ends if self.sides == TRANSMISSIVE else ()
+
     def parameters(self, conditions: Conditions) -> Parameters:
         """Raises ValueError for gamma <= 1 or a Prandtl number of 0."""
         p = super().parameters(conditions)

@@ -72,6 +72,10 @@ class Degenerate(Solver):
             raise ValueError(f"{type(self).__name__} needs a Box of one axis between walls, in equal cells, got {domain}")
         return domain if self.resolution is None else domain.with_shape(self.resolution)
 
+    def open_ends(self, box: Box) -> tuple[str, ...]:
+        """Both: values are held there, and what they take passes."""
+        return box.ends
+
     def begin(self, past: Float[Tensor, "B H C *X"], conditions: Conditions) -> State:
         """The last frame on the solver's cells. Raises ValueError for other channels, another grid or values below zero."""
         box = self.box(conditions.domain)

@@ -37,6 +37,10 @@ class Solver(Coefficients, ABC):
     def outputs(self) -> Fields:
         return self.fields
 
+    def open_ends(self, box: Box) -> tuple[str, ...]:
+        """The ends of a Box that something passes: what is inside is not all then. None, unless a solver says so."""
+        return ()
+
     def last(self, past: Float[Tensor, "B H C *X"], domain: object) -> Float[Tensor, "B C *X"]:
         """The last frame, in the solver's precision. Raises ValueError for other channels or another grid."""
         if past.shape[2] != self.fields.count:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -20,6 +21,8 @@ from surrogates.data.formats import Given, open_parts
 from surrogates.data.formats.ends import condition, opened, told
 from surrogates.data.hdf5 import OURS
 from surrogates.data.read import read_file
+from surrogates.data.recipe import load_recipe
+from surrogates.data.truth import stored_box
 from surrogates.domains import Box, Masked, Sphere
 from surrogates.domains.ends import ends_of_grid
 from surrogates.domains.layout import AnyDomain
@@ -172,3 +175,14 @@ def test_a_law_of_a_constant_total_is_refused_when_a_forecast_begins_and_one_tha
         last = list(rollout(lawful, past, 4, lambda n: here.after(n)))[-1]
     np.testing.assert_allclose(LINE.integral(last), LINE.integral(past[:, 0]) - 4 * 0.1 * 2.0, rtol=1e-13)
     assert ends_of_grid(lawful.domain) == ("x_upper",)
+
+
+@pytest.mark.parametrize(
+    ("name", "ends"), [("porous_medium", ("x_lower", "x_upper")), ("richtmyer_meshkov", ("x_lower", "x_upper")), ("kolmogorov2d", ())]
+)
+def test_our_own_data_tell_where_something_passes(name: str, ends: tuple[str, ...]) -> None:
+    recipe = load_recipe(name, "tiny")
+    box = stored_box(recipe)
+    assert isinstance(box, Box)
+    assert box.open_ends == ends
+    assert box == replace(recipe.box, open_ends=ends)

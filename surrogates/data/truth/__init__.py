@@ -9,7 +9,7 @@ only the last bit of the arithmetic depends on how many rows are advanced togeth
 
 from surrogates.data.truth.advance import FRAMES, drawn, frames, start
 from surrogates.data.truth.equations import EQUATIONS, SCHEMES, Truth, fields_of, solver_of, static_fields_of, written
-from surrogates.data.truth.told import conditions, parameters_of, static
+from surrogates.data.truth.told import conditions, parameters_of, static, stored_box
 from surrogates.data.truth.work import Tick, work, work_of_start
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "start",
     "static",
     "static_fields_of",
+    "stored_box",
     "work",
     "work_of_start",
     "written",

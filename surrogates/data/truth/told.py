@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float
@@ -23,6 +24,12 @@ def conditions(recipe: Recipe, ids: Sequence[int], box: Box | Sphere, step: floa
         solver: Any = solver_of(recipe, recipe.solver)
         fixed = solver.spread_static(fixed, recipe.box, box).to(like.device)
     return Conditions(box, time, torch.full_like(time, step), parameters.to(like.device), names, static=fixed)
+
+
+def stored_box(recipe: Recipe) -> Box | Sphere:
+    """The grid of the frames, whose ends are open where something passes them in this equation."""
+    box, solver = recipe.box, cast(Any, solver_of(recipe, recipe.solver))
+    return replace(box, open_ends=solver.open_ends(box)) if isinstance(box, Box) else box
 
 
 def parameters_of(recipe: Recipe, ids: Sequence[int]) -> tuple[Float[Tensor, "B P"], tuple[str, ...]]:
