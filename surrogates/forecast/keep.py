@@ -150,7 +150,17 @@ def _part(domain: AnyDomain, points: Mapping[str, Tensor], keep: Keep) -> AnyDom
     if any(a is None for a in axes):
         return None
     shape, lower, upper, boundary, edges = zip(*(a for a in axes if a is not None), strict=True)
-    return replace(domain, shape=shape, lower=lower, upper=upper, boundary=boundary, edges=edges)
+    ends = [f"{name}_{end}" for axis, name in enumerate(domain.axes) if name in points for end in _cuts(domain, axis, points[name], keep)]
+    return replace(domain, shape=shape, lower=lower, upper=upper, boundary=boundary, edges=edges, open_ends=(*domain.open_ends, *ends))
+
+
+def _cuts(box: Box, axis: int, index: Tensor, keep: Keep) -> list[str]:
+    """At which ends something of an axis is left out: it is open there."""
+    if box.axes[axis] not in keep.region:
+        return ["lower", "upper"] if box.boundary[axis] == PERIODIC and box.shape[axis] % keep.stride else []
+    around = box.boundary[axis] == PERIODIC
+    beyond = {"lower": int(index[0]) > 0, "upper": int(index[-1]) + keep.stride < box.shape[axis]}
+    return [end for end, some in beyond.items() if some or around]
 
 
 def _cut_axis(box: Box, axis: int, index: Tensor | None, keep: Keep) -> tuple[Any, ...] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,23 @@ def test_a_region_is_that_part_of_the_whole(domain: Any, keep: Keep, where: dict
         assert domain_of(part).shape == part["p"].shape[3:]
     else:
         assert "domain" not in part.attrs
+
+
+@pytest.mark.parametrize(
+    ("domain", "keep", "ends"),
+    [
+        (BOX, Keep(stride=2), ()),
+        (BOX, Keep(region={"x": (1.0, 2.5)}), ("x_lower", "x_upper")),
+        (WALLS, Keep(region={"x": (0.2, 0.7)}), ("x_lower", "x_upper")),
+        (WALLS, Keep(region={"x": (0.0, 0.7)}), ("x_upper",)),
+        (WALLS, Keep(region={"x": (0.0, 1.0)}), ()),
+        (replace(WALLS, open_ends=("x_upper",)), Keep(region={"x": (0.2, 1.0)}), ("x_lower", "x_upper")),
+    ],
+)
+def test_a_region_is_open_where_it_was_cut(domain: Box, keep: Keep, ends: tuple[str, ...]) -> None:
+    kept = domain_of(made(keep, domain))
+    assert isinstance(kept, Box)
+    assert kept.open_ends == ends
 
 
 @pytest.mark.parametrize("every", [1, 4])
