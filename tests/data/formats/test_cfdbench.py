@@ -74,7 +74,7 @@ def test_cases_of_one_geometry_and_length_share_a_file_when_converted(tmp_path: 
     parts = open_parts(tmp_path / "cavity", "cfdbench")["all"]
     check_alike(parts)
     folder = convert(tmp_path / "cavity", tmp_path / "made", format="cfdbench", split=Split(0.8, test=0.2, by="order"), quiet=True)
-    assert sorted(p.name for p in folder.glob("data/*/*.hdf5")) == ["cavity-1.hdf5", "cavity.hdf5", "cavity.hdf5"]
+    assert sorted(p.name for p in folder.glob("data/*/*.hdf5")) == ["made-1.hdf5", "made.hdf5", "made.hdf5"]
     train = parts_of(folder, "train")
     assert sorted(p.sizes["time"] for p in train) == [4, 6] and sorted(p.sizes["trajectory"] for p in train) == [1, 3]
     for part in train:
@@ -87,7 +87,7 @@ def test_lengths_that_differ_are_told_with_what_opens_them(tmp_path: Path) -> No
     for n, frames in enumerate((4, 6)):
         case(tmp_path / "cavity" / "bc" / f"case{n:04d}", CAVITY, frames, 8, n)
     folder = convert(tmp_path / "cavity", tmp_path / "made", format="cfdbench", split=Split(1.0), quiet=True)
-    match = r"made: .*cavity-1\.hdf5 has 6 and .*cavity\.hdf5 has 4 frames.*open_parts\(path\).*trains on all"
+    match = r"made: .*made-1\.hdf5 has 6 and .*made\.hdf5 has 4 frames.*open_parts\(path\).*trains on all"
     with pytest.raises(ValueError, match=match):
         open_dataset(folder)
     assert sorted(p.sizes["time"] for p in open_parts(folder)["train"]) == [4, 6]
