@@ -75,5 +75,13 @@ def coordinate(folder: Path, name: str, values: NDArray[Any], dimension_names: S
     file.write_bytes(values.astype(values.dtype.newbyteorder("<")).tobytes())
 
 
+def consolidate(folder: Path) -> None:
+    """Put the metadata of all arrays beside those of the group: one file is read to open it, and what else lies in the folder is not asked
+    what it is."""
+    held = {array.parent.name: json.loads(array.read_text()) for array in sorted(folder.glob(f"*/{METADATA}"))}
+    group = json.loads((folder / METADATA).read_text())
+    _write(folder, {**group, "consolidated_metadata": {"kind": "inline", "must_understand": False, "metadata": held}})
+
+
 def _write(folder: Path, made: Mapping[str, Any]) -> None:
     (folder / METADATA).write_text(json.dumps(made, indent=2))

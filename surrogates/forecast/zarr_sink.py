@@ -98,6 +98,7 @@ class ZarrSink:
         for name, v in template.data_vars.items():
             settings = self._settings(str(name), v, group, compression)
             zarr_layout.array(part, str(name), **settings, dimension_names=tuple(map(str, v.dims)), attributes=v.attrs)
+        zarr_layout.consolidate(part)
         self._journal.begin(part)
         if self.path.exists():
             self.path.rmdir()
@@ -123,7 +124,7 @@ def open_zarr(path: Path) -> xr.Dataset:
     """Lazily, times as the numbers that they are."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        forecast: xr.Dataset = xr.open_zarr(str(path), consolidated=False, decode_times=False, decode_timedelta=False)
+        forecast: xr.Dataset = xr.open_zarr(str(path), decode_times=False, decode_timedelta=False)
     return forecast
 
 
