@@ -133,7 +133,7 @@ def forecasters(suite: Suite) -> Iterator[tuple[str, Forecaster, list[xr.Dataset
     yield "persistence", lambda part: rolled(Persistence(fields_of(part)), part, suite), suite.tests
     yield TRUTH, lambda part: solved(suite, part, 1.0), suite.tests[:1]
     for factor in suite.entry["coarse"]:
-        yield f"{COARSE} {factor}", lambda part, factor=factor: solved(suite, part, factor), suite.tests
+        yield f"{COARSE} {factor}", lambda part, factor=factor: solved(suite, part, float(factor)), suite.tests
     for seed in suite.entry["seeds"]:
         step = trained(suite, seed)
         yield f"{SURROGATE} {seed}", lambda part, step=step: rolled(step, part, suite), suite.tests

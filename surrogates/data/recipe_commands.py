@@ -12,14 +12,21 @@ from surrogates.data.recipe import Recipe
 
 
 def list_datasets() -> None:
-    """The data sets that recipes declare, their sizes, and which of these have been made."""
-    table = Table("data set", "equation", "size", "frames", "grid", "trajectories", "made", title=f"data root: {catalog.data_root()}")
+    """The data sets that recipes declare, with their equations, their sizes, and which of these have been made."""
+    table = Table(title=f"data root: {catalog.data_root()}", padding=(0, 0))
+    for head, width in (("data set and equation", 23), ("size", 5), ("made", 4), ("frames", 6), ("grid", 12), ("train / valid / test", 20)):
+        table.add_column(head, width=width, overflow="fold")  # 77 together
     for name in catalog.names("datasets"):
-        for size in kinds.sizes(name):
+        for n, size in enumerate(kinds.sizes(name)):
             recipe = kinds.load(name, size)
-            about = [recipe.summary[k] for k in ("equation", "frames", "grid")]
-            table.add_row(name, about[0], size, *about[1:], _counts(recipe), _state(name, size))
+            equation, frames, grid = (recipe.summary[k] for k in ("equation", "frames", "grid"))
+            table.add_row(_first_column(n, name, equation), size, _state(name, size), frames, grid, _counts(recipe))
     Console().print(table)
+
+
+def _first_column(row: int, name: str, equation: str) -> str:
+    """The name beside the first size, and what it solves beside the second, where that is another word."""
+    return name if row == 0 else f"  [dim]{equation}[/dim]" if row == 1 and equation != name else ""
 
 
 def make(

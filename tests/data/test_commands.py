@@ -19,7 +19,7 @@ Write = Callable[..., Path]
 def test_list_shows_every_recipe_and_what_was_made(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("COLUMNS", "160")
+    monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setenv("SURROGATES_DATA", str(tmp_path))
     (tmp_path / "kdv" / "tiny" / "data" / "train").mkdir(parents=True)
     (tmp_path / "kdv" / "tiny" / "data" / "train" / "kdv.hdf5.part").touch()
