@@ -14,8 +14,15 @@ from surrogates.data.recipe import Recipe
 def list_datasets() -> None:
     """The data sets that recipes declare, with their equations, their sizes, and which of these have been made."""
     table = Table(title=f"data root: {catalog.data_root()}", padding=(0, 0))
-    for head, width in (("data set and equation", 23), ("size", 5), ("made", 4), ("frames", 6), ("grid", 12), ("train / valid / test", 20)):
-        table.add_column(head, width=width, overflow="fold")  # 77 together
+    for head, width in (
+        ("data set and equation", 23),
+        ("size", 5),
+        ("made", 10),
+        ("frames", 6),
+        ("grid", 11),
+        ("train / valid / test", 17),
+    ):
+        table.add_column(head, width=width, overflow="fold")  # 79 together
     for name in catalog.names("datasets"):
         for n, size in enumerate(kinds.sizes(name)):
             recipe = kinds.load(name, size)
