@@ -226,7 +226,7 @@ CONTAINERS = (".h5", ".hdf5", ".nc", ".vtu", ".vtk", ".xdmf", ".msh")
 """Of these, bytes may belong to any variable."""
 OF_ALL = (".zmetadata",)
 """What says how all the others are read."""
-FILES = {"velocity_x": "u", "velocity_y": "v", "u": "tensor"}
+FILES = {"velocity_x": {"u", "vx"}, "velocity_y": {"v", "vy"}, "u": {"tensor"}, "temperature_2m": {"2m_temperature"}}
 """Of variables that lie in a file or an array of another name."""
 
 
@@ -234,9 +234,9 @@ def untouched(done: Damage, folder: Path, values: Mapping[str, str]) -> list[str
     """The variables that do not lie in what was damaged."""
     if done.array is None and (done.path.suffix in CONTAINERS or done.path.name in OF_ALL):
         return []
-    parts = re.split(r"[/.]", done.array if done.array is not None else str(done.path.relative_to(folder)))
+    parts = set(re.split(r"[/.]", (done.array if done.array is not None else str(done.path.relative_to(folder))).lower()))
     names = {v: v.split("/")[-1] for v in values}
-    return [v for v, name in names.items() if not {name, name.rpartition("_")[0], FILES.get(name)} & set(parts)]
+    return [v for v, name in names.items() if not {name, name.rpartition("_")[0], *FILES.get(name, ())} & parts]
 
 
 def fault(outcome: Outcome, done: Damage, folder: Path, sound: Mapping[str, str]) -> str:

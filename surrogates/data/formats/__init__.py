@@ -55,6 +55,10 @@ def open_parts(path: str | Path, format: str | None = None, given: Given | None 
     try:
         parts: dict[str, list[xr.Dataset]] = reader.read(path, given.over(beside) if given else beside)
     except MemoryError as error:
+        if not str(error):  # of a library that unpacks: what is packed says how large it was
+            raise ValueError(
+                f"{path}: a part of it says that it unpacks to more memory than there is; it is damaged, copy it again"
+            ) from error
         raise MemoryError(f"{path} takes more memory than there is ({error}); open fewer of its files at once") from error
     except DAMAGE as error:
         raise ValueError(

@@ -8,6 +8,8 @@ Source of the bound: J. Gailly, M. Adler, zlib technical details, https://zlib.n
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from math import prod
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
@@ -34,6 +36,15 @@ def open_hdf5(path: Path) -> h5py.File:
     except OSError as error:
         why = "truncated" if "truncated" in str(error) else "not an HDF5 file, or damaged"
         raise ValueError(f"{path} is {why} ({error}); copy or download it again") from error
+
+
+@contextmanager
+def telling(path: Path) -> Iterator[None]:
+    """What HDF5 says of a file that is damaged, with its path. Raises ValueError."""
+    try:
+        yield
+    except (OSError, RuntimeError, LookupError) as error:
+        raise ValueError(f"{path} cannot be read ({error}); it is damaged, copy or download it again") from error
 
 
 def array(f: h5py.Group, name: str, path: Path, shape: tuple[int | None, ...] | None = None, *, frames: int | None = None) -> h5py.Dataset:
@@ -143,8 +154,11 @@ def rising(values: ArrayLike, place: str) -> Numbers:
 
 
 def finite(values: ArrayLike, place: str) -> Numbers:
-    """float64. Raises ValueError with the first entry that is not finite."""
-    t = np.asarray(values, dtype=np.float64)
+    """float64. Raises ValueError with the first entry that is not finite, and for text."""
+    try:
+        t = np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{place} holds {np.asarray(values).dtype}, and numbers are needed ({error})") from error
     (bad,) = np.nonzero(~np.isfinite(t.ravel()))
     if len(bad):
         raise ValueError(f"{place} is not finite: entry {int(bad[0])} is {t.ravel()[bad[0]]}")

@@ -92,7 +92,7 @@ def _meta(folder: Path) -> Given:
 
 
 def _trajectories(path: Path, first: int, given: Given) -> Iterator[xr.Dataset]:
-    with checks.open_hdf5(path) as f:
+    with checks.open_hdf5(path) as f, checks.telling(path):
         names = [n for n in f if isinstance(f.get(n), h5py.Group)]
         for n, name in enumerate(sorted(names, key=lambda n: (not n.isdigit(), int(n) if n.isdigit() else 0, n))):
             yield _trajectory(f[name], path, first + n, given)

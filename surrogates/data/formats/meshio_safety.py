@@ -82,7 +82,10 @@ def _xdmf(path: Path, root: ET.Element) -> None:
             name, _, inner = text.partition(":")
             if not checks.inside(path.parent, name).is_file():
                 raise ValueError(f"{place} lies in {name}, which is not there; copy it beside the XDMF file")
-            with checks.open_hdf5(checks.inside(path.parent, name)) as f:
-                checks.array(f, inner.lstrip("/"), path.parent / name)
+            try:
+                with checks.open_hdf5(checks.inside(path.parent, name)) as f:
+                    checks.array(f, inner.lstrip("/"), path.parent / name)
+            except ValueError as error:
+                raise ValueError(f"{place} lies in an array that is not sound: {error}") from error
         else:
             raise ValueError(f"{place} has the format {kind!r}; only XML and HDF are read, since others name files of anywhere")
