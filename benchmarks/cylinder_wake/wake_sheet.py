@@ -30,13 +30,13 @@ def write(suite: Suite, rows: Rows, environment: Mapping[str, Any]) -> None:
 def table(rows: Rows, count: int, pointwise: int) -> str:
     """Medians over all cases of a row: one that failed has an infinite error, a frequency that is missing one of 100 %.
 
-    `count` leads were forecast; pointwise errors are told up to the lead `pointwise`.
+    `count` leads were forecast; pointwise errors are told at some leads up to `pointwise`, and there.
     """
-    leads = sorted({1, max(1, count // 10), max(1, count // 2), count})
+    leads = sorted(n for n in {1, max(1, count // 10), max(1, count // 2), count, pointwise} if 1 <= n <= pointwise)
     head = ["", *(f"nRMSE velocity, lead {n}" for n in leads), "drag", "lift amplitude", "Strouhal", "sheds", "failed", "core-seconds"]
     lines = [f"| {' | '.join(head)} |", f"| {' | '.join('---' for _ in head)} |"]
     for label, row in rows.items():
-        at = [[error_at(r, n) for r in row] if n <= pointwise else [] for n in leads]
+        at = [[error_at(r, n) for r in row] for n in leads]
         errors = [[e for r in row if (e := error_of(r, name)) is not None] for name in COLUMNS]
         truly = [r for r in row if np.isfinite(r["strouhal_truth"])]
         sheds = f"{sum(bool(np.isfinite(r['strouhal'])) and not r['failed'] for r in truly)} of {len(truly)}"
