@@ -11,6 +11,7 @@ from typing import Any
 import h5py
 import numpy as np
 import xarray as xr
+from cgns_files import square as square_of_cgns
 from foam_case import FLAT, Style, block, write_case, write_parallel
 from mesh_examples import square
 
@@ -218,6 +219,7 @@ SOURCES = {
     "meshio, vtu": Source("meshio", meshed(".vtu"), {**ALL, "dt": 0.1}),
     "meshio, vtk": Source("meshio", meshed(".vtk", binary=False), {**ALL, "dt": 0.1}),
     "meshio, xdmf": Source("meshio", meshed(".xdmf"), {**ALL, "dt": 0.1}),
+    "meshio, cgns": Source("meshio", lambda folder: square_of_cgns(folder / "a.cgns"), {**ALL, "dt": 0.1, "options": {"cells": "nodes"}}),
     "meshio, msh text": Source("meshio", meshed(".msh", file_format="gmsh", binary=False), {**ALL, "dt": 0.1}),
     "meshio, msh": Source("meshio", meshed(".msh", file_format="gmsh", binary=True), {**ALL, "dt": 0.1}),
     "openfoam": Source("openfoam", foam(Style())),

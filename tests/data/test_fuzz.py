@@ -222,9 +222,9 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Sound:
     return Sound(tmp_path_factory.mktemp("fuzz"))
 
 
-CONTAINERS = (".h5", ".hdf5", ".nc", ".vtu", ".vtk", ".xdmf", ".msh")
+CONTAINERS = (".h5", ".hdf5", ".nc", ".cgns", ".vtu", ".vtk", ".xdmf", ".msh")
 """Of these, bytes may belong to any variable."""
-HDF5 = (".h5", ".hdf5", ".nc")
+HDF5 = (".h5", ".hdf5", ".nc", ".cgns")
 """Where bytes of their own structures are damaged, the library may go round in circles (seen in its H5DSget_num_scales): it takes no time
 limit, and no reader in its process can set one."""
 OF_ALL = (".zmetadata",)

@@ -31,7 +31,7 @@ FORMATS = {
     "cf": "NetCDF or Zarr with coordinates that follow the CF conventions",
     "fdns_channel": "Retau<number>_dim....npy (group, time, x, y, z, channel), or *_mave.npy and *_ave.npy in a folder",
     "npy": "a .npy array (trajectory, time, channel, *axes), or a folder with one .npy a field",
-    "meshio": "VTK, VTU, XDMF, Gmsh, MED, Exodus files of one mesh, or a series of them",
+    "meshio": "VTK, VTU, XDMF, Gmsh, CGNS, MED, Exodus files of one mesh, or a series of them",
 }
 """What each looks for; the specific come before the general."""
 

@@ -1,4 +1,4 @@
-"""Mesh files that meshio reads: VTK, VTU, XDMF, Gmsh, MED, Exodus; one of them, or a series in time.
+"""Mesh files: those that meshio reads (VTK, VTU, XDMF, Gmsh, MED, Exodus) and CGNS (`cgns`); one of them, or a series in time.
 
     flow.vtu                       one frame
     flow.xdmf                      one frame, or a temporal collection
@@ -12,7 +12,7 @@ of points.
 
 Data in cells need a decision, `options: {cells: nodes}` (averaged by volume), `centres` (a node a cell) or `none` (left out): `mesh_cells`.
 The points of all frames are those of the first unless `options: {moving: true}`, which makes the field `displacement` of how far they went.
-Of MED and Exodus the one step is read, tried on files of meshio's own; Exodus of several steps and CGNS are refused with what to do.
+Of MED and Exodus the one step is read, tried on files of meshio's own; Exodus of several steps is refused with what to do.
 Units and, for a series without times, `dt` are given. Of every trajectory the first frame is read when it is opened, which says what there
 is; where there are several trajectories it is not kept, and their meshes, too, are read again when they are looked at.
 
@@ -42,15 +42,14 @@ from surrogates.data.mesh_piece import MOVING
 from surrogates.domains.mesh_later import LaterMesh
 from surrogates.interchange import settled
 
-SUFFIXES = (".vtk", ".vtu", ".xdmf", ".xmf", ".msh", ".med", ".exo", ".e")
-CGNS = ".cgns"
+SUFFIXES = (".vtk", ".vtu", ".xdmf", ".xmf", ".msh", ".med", ".exo", ".e", ".cgns")
 PVD = ".pvd"
 
 
 def recognises(path: Path) -> bool:
     """By the ends of names; also what is refused with a reason."""
     try:
-        return bool(_cgns(path) or _series(path))
+        return bool(_series(path))
     except (OSError, ValueError):
         return False
 
@@ -58,12 +57,6 @@ def recognises(path: Path) -> bool:
 def read(path: Path, given: Given) -> dict[str, list[xr.Dataset]]:
     """A part a series, no splits. Raises ValueError for files that are not sound, cells that are not known, and what nobody says; when
     frames are read, for one on another mesh than the first."""
-    refused = _cgns(path)
-    if refused is not None:
-        raise ValueError(
-            f"{refused}: CGNS is not read, since meshio takes of it tetrahedra of one zone and no data; write it as VTU or XDMF, "
-            "as ParaView does (File > Save Data)"
-        )
     found = _series(path)
     if not found:
         raise ValueError(f"{path} holds no mesh file: none ends in {', '.join((*SUFFIXES, PVD))}")
@@ -71,14 +64,6 @@ def read(path: Path, given: Given) -> dict[str, list[xr.Dataset]]:
     frames: Lately[tuple[int, int], Values] = Lately(lambda at: kept(at[0]).frame(at[1]), lambda f: sum(u.nbytes for u in f))
     parts = [_part(n, len(found), path, kept, frames) for n in range(len(found))]
     return with_shared_features({"all": parts if len(parts) > 1 else [settled(p) for p in parts]})
-
-
-def _cgns(path: Path) -> Path | None:
-    """The first file of CGNS, where there is nothing else."""
-    if path.is_file():
-        return path if path.suffix.lower() == CGNS else None
-    files = sorted(p for p in path.iterdir() if p.is_file() and p.suffix.lower() == CGNS)
-    return files[0] if files and not _series(path) else None
 
 
 def _series(path: Path) -> list[list[Path]]:

@@ -10,15 +10,15 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 
-from surrogates.data.formats import checks, gmsh_text, meshio_safety
+from surrogates.data.formats import cgns, checks, gmsh_text, meshio_safety
 from surrogates.data.formats.mesh_frame import Frame
 
 T = TypeVar("T")
-BOOKKEEPING = ("gmsh:physical", "gmsh:geometrical", "gmsh:dim_tags", "cell_tags", "medit:ref", "CellEntityIds", "cgns:")
+BOOKKEEPING = ("gmsh:physical", "gmsh:geometrical", "gmsh:dim_tags", "cell_tags", "medit:ref", "CellEntityIds")
 """Names of data that say where cells and points belong, and are no fields."""
 STEPPED = re.compile(r"\[\d+\] - \S+$")
 """How meshio names the steps of a field of MED."""
-GMSH, EXODUS = ".msh", (".e", ".exo")
+GMSH, CGNS, EXODUS = ".msh", ".cgns", (".e", ".exo")
 
 
 @runtime_checkable
@@ -66,6 +66,8 @@ class Files:
             raise ValueError(f"{path}: no such file")
         if path.suffix.lower() == GMSH and gmsh_text.is_text(path):
             return guarded(path, lambda: gmsh_text.read(path))
+        if path.suffix.lower() == CGNS:
+            return guarded(path, lambda: cgns.read(path))
         import_meshio()
         import meshio
 

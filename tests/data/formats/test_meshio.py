@@ -270,13 +270,6 @@ def test_med_of_several_steps_is_refused(tmp_path: Path) -> None:
         open_parts(path, given=GIVEN)
 
 
-def test_cgns_is_refused_with_what_to_do(tmp_path: Path) -> None:
-    (tmp_path / "a.cgns").write_bytes(b"\x89HDF\r\n\x1a\n")
-    for place in (tmp_path, tmp_path / "a.cgns"):
-        with pytest.raises(ValueError, match=r"a.cgns: CGNS is not read.*write it as VTU or XDMF"):
-            open_parts(place, given=GIVEN)
-
-
 def test_exodus_of_several_steps_is_refused(tmp_path: Path) -> None:
     netcdf = pytest.importorskip("netCDF4")
     meshio.write(tmp_path / "a.e", flat(2, 0))
