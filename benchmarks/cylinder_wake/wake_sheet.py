@@ -22,7 +22,7 @@ def write(suite: Suite, rows: Rows, environment: Mapping[str, Any]) -> None:
     suite.out.mkdir(parents=True, exist_ok=True)
     plain = {label: [{k: v for k, v in r.items() if k != "made by"} for r in row] for label, row in rows.items()}
     told = {"suite": suite.entry, "environment": environment, "certificate": dict(suite.certificate), "rows": plain}
-    (suite.out / "wake.json").write_text(json.dumps(told, indent=1))
+    (suite.out / "wake.json").write_text(json.dumps(told) + "\n")
     (suite.out / "wake.md").write_text(table(rows, suite.leads, suite.pointwise) + _said(suite, environment))
     picture(suite, rows)
 
