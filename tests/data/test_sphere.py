@@ -153,7 +153,7 @@ def test_the_card_and_the_picture(globe: Path, capsys: pytest.CaptureFixture[str
 
 def test_a_walled_line(pipe: Path) -> None:
     data = open_dataset(pipe, "test", verify=True)
-    assert domain_of(data) == Box((16,), (0.0,), (1.0,), ("wall",)) and "turnover_time" not in data.attrs
+    assert domain_of(data) == Box((16,), (0.0,), (1.0,), ("wall",), open_ends=("x_lower", "x_upper")) and "turnover_time" not in data.attrs
     u = from_xarray(data)[:, :, 0]
     assert bool((u >= 0).all()) and bool((u.mean(-1).diff(dim=1) > 0.01).all())
     recipe = Recipe.from_json(PIPE)
