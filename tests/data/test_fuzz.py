@@ -238,8 +238,8 @@ def untouched(done: Damage, folder: Path, values: Mapping[str, str]) -> list[str
     if done.array is None and (done.path.suffix in CONTAINERS or done.path.name in OF_ALL):
         return []
     parts = set(re.split(r"[/.]", (done.array if done.array is not None else str(done.path.relative_to(folder))).lower()))
-    names = {v: v.split("/")[-1] for v in values}
-    return [v for v, name in names.items() if not {name, name.rpartition("_")[0], *FILES.get(name, ())} & parts]
+    names = {v: v.split("/")[-1].lower() for v in values}
+    return [v for v, n in names.items() if not {n, n.rpartition("_")[0], n.replace("_", ""), *FILES.get(n, ())} & parts]
 
 
 def fault(outcome: Outcome, done: Damage, folder: Path, sound: Mapping[str, str]) -> str:

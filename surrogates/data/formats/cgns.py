@@ -55,7 +55,7 @@ def read(path: Path) -> Frame:
     with open(path, "rb") as file:
         if file.read(8) != b"\x89HDF\r\n\x1a\n":
             raise ValueError(f"{path} is not HDF5: CGNS of the older form ADF is turned into it by `cgnsconvert -h {path.name} new.cgns`")
-    with checks.open_hdf5(path) as f, checks.telling(path):
+    with checks.open_hdf5(path) as f:
         nodes.closed(f, path)
         base = nodes.only(f, "CGNSBase_t", path)
         zone = nodes.only(base, "Zone_t", path)
