@@ -154,7 +154,10 @@ class Given:
                 raise ValueError(f"{path}: {key} has {len(value)} entries but the grid {tuple(shape)} has {axes} axes")
         upper = tuple(float(lo) + float(size) for lo, size in zip(start, sizes, strict=True))
         unit = self.unit("length", path, units)
-        return Box(tuple(shape), tuple(map(float, start)), upper, tuple(kinds), units=unit, open_ends=self.open_ends)
+        try:
+            return Box(tuple(shape), tuple(map(float, start)), upper, tuple(kinds), units=unit, open_ends=self.open_ends)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
 
     def columns(self, count: int, path: Path) -> dict[str, list[float]]:
         """The parameters, one value for each of `count` trajectories. Raises ValueError for another number of values."""
